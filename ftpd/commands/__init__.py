@@ -1,0 +1,1 @@
+"""The commands: one coroutine per verb, and the one table in which they are looked up."""

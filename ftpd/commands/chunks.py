@@ -1,0 +1,117 @@
+"""`begin`, `chunk`, `commit`, `abort`: a file in chunks, each verified and confirmed as it arrives."""
+
+import secrets
+
+from blake3 import blake3
+
+from ftpd.commands.exchange import Exchange, OpenUpload, Transfer
+from ftpd.store.base import UploadPlan
+from ftpd.wire.digests import Tree, chunk_count, chunk_size_for, parse_digest
+from ftpd.wire.errors import BadRequestError, ErrorCode, FtpdError
+from ftpd.wire.limits import MAX_STREAM_CHUNKS, MAX_UPLOADS, STREAM_CHUNK
+from ftpd.wire.messages import Abort, Begin, Begun, Chunk, Commit, Confirmed, Done, Stored
+from ftpd.wire.paths import RemotePath
+
+
+async def begin(request: Begin, exchange: Exchange) -> Begun:
+    """Open an upload. The server chooses how it is cut."""
+    path = RemotePath.parse(request.filename)
+    if len(exchange.uploads) >= MAX_UPLOADS:
+        raise FtpdError(ErrorCode.BUSY, f"this connection has {MAX_UPLOADS} uploads open already")
+    size = request.filesize
+    chunk_size = STREAM_CHUNK if size is None else chunk_size_for(size)
+    plan = UploadPlan(path, size, request.if_exists, request.mtime, request.mtime_ns, request.mode)
+    upload = await exchange.store.begin(plan)
+    if upload is None:
+        return Begun(skipped=True)
+    name = secrets.token_hex(16)
+    exchange.uploads[name] = OpenUpload(upload, path, size, chunk_size)
+    return Begun(upload=name, chunk_size=chunk_size)
+
+
+async def chunk(request: Chunk, exchange: Exchange) -> Confirmed:
+    """Take one chunk; confirm it when it is verified and stored."""
+    opened = _find(request.upload, exchange)
+    _check_place(request, opened)
+    announced = parse_digest(request.digest)
+    opened.leaves.pop(request.index, None)  # sent again: what was there is being overwritten
+    hasher = blake3()
+    offset = request.index * opened.chunk_size
+    while (data := await exchange.receive()) is not None:
+        await opened.upload.write(offset, data, hasher)
+        offset += len(data)
+    if hasher.digest() != announced:
+        raise FtpdError(
+            ErrorCode.INTEGRITY,
+            f"{opened.path}: chunk {request.index} has another digest than announced",
+            index=request.index,
+            expected=announced.hex(),
+            actual=hasher.hexdigest(),
+        )
+    opened.leaves[request.index] = announced
+    opened.sizes[request.index] = request.size
+    return Confirmed(index=request.index)
+
+
+async def commit(request: Commit, exchange: Exchange) -> Stored:
+    """Publish an upload if all of it is there and both sides mean the same by it."""
+    opened = _find(request.upload, exchange)
+    tree = _tree(request, opened)
+    if tree.root != request.root.lower():
+        raise FtpdError(
+            ErrorCode.INTEGRITY,
+            f"{opened.path}: the file has another root than announced",
+            expected=request.root,
+            actual=tree.root,
+        )
+    del exchange.uploads[request.upload]
+    published = await opened.upload.publish(tree)
+    if published is None:
+        return Stored(filename=str(opened.path), filesize=tree.size, skipped=True)
+    exchange.transfer = Transfer(published, tree.size)
+    return Stored(filename=str(published), filesize=tree.size, root=tree.root)
+
+
+async def abort(request: Abort, exchange: Exchange) -> Done:
+    """Drop an upload."""
+    opened = _find(request.upload, exchange)
+    del exchange.uploads[request.upload]
+    await opened.upload.discard()
+    return Done()
+
+
+def _find(name: str, exchange: Exchange) -> OpenUpload:
+    if name not in exchange.uploads:
+        raise FtpdError(ErrorCode.UNKNOWN_UPLOAD, f"this connection has no upload {name[:64]!r}")
+    return exchange.uploads[name]
+
+
+def _check_place(request: Chunk, opened: OpenUpload) -> None:
+    index, chunk_size = request.index, opened.chunk_size
+    if opened.size is None:
+        if index >= MAX_STREAM_CHUNKS or request.size > chunk_size:
+            limit = MAX_STREAM_CHUNKS * chunk_size
+            raise FtpdError(ErrorCode.BAD_RANGE, f"{opened.path}: chunk {index} lies beyond the limit of {limit} bytes")
+    elif index >= chunk_count(opened.size, chunk_size) or request.size != min(
+        chunk_size, opened.size - index * chunk_size
+    ):
+        raise FtpdError(
+            ErrorCode.BAD_RANGE,
+            f"{opened.path}: there is no chunk {index} of {request.size} bytes in a file of {opened.size}",
+        )
+
+
+def _tree(request: Commit, opened: OpenUpload) -> Tree:
+    count = request.chunks
+    if opened.size is not None and count != chunk_count(opened.size, opened.chunk_size):
+        raise BadRequestError(f"{opened.path}: the upload does not have {count} chunks")
+    missing = next((index for index in range(count) if index not in opened.leaves), None)
+    if missing is not None or not count:
+        raise FtpdError(ErrorCode.INCOMPLETE, f"{opened.path}: chunk {missing or 0} is not there", index=missing or 0)
+    if count != len(opened.leaves):
+        raise BadRequestError(f"{opened.path}: {len(opened.leaves)} chunks were sent, the commit says {count}")
+    short = next((index for index in range(count - 1) if opened.sizes[index] != opened.chunk_size), None)
+    if short is not None:
+        raise BadRequestError(f"{opened.path}: chunk {short} is short but not the last")
+    size = (count - 1) * opened.chunk_size + opened.sizes[count - 1]
+    return Tree(size, opened.chunk_size, b"".join(opened.leaves[index] for index in range(count)))

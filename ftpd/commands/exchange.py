@@ -1,0 +1,95 @@
+"""What a command may touch: the store, its request, and the conversation it is part of."""
+
+from abc import ABC, abstractmethod
+from enum import Enum
+from typing import NamedTuple
+
+from ftpd.payload.files import Source
+from ftpd.store.base import Listing, Store, Upload
+from ftpd.wire.digests import Digest
+from ftpd.wire.messages import Entry, Reply
+from ftpd.wire.paths import RemotePath
+
+
+class Right(Enum):
+    """What somebody may be allowed to do."""
+
+    NONE = "none"
+    """Needed for what tells nothing about files."""
+    LIST = "list"
+    READ = "read"
+    WRITE = "write"
+
+
+class Principal(NamedTuple):
+    """Who is asking. Until there is a log-in, everybody is the same."""
+
+    name: str
+    rights: frozenset[Right]
+
+
+ANONYMOUS = Principal("anonymous", frozenset(Right))
+
+
+class Transfer(NamedTuple):
+    """What a finished command moved, for the log."""
+
+    path: RemotePath
+    size: int
+
+
+class OpenUpload:
+    """An upload in chunks, between `begin` and `commit`."""
+
+    def __init__(self, upload: Upload, path: RemotePath, size: int | None, chunk_size: int) -> None:
+        self.upload = upload
+        self.path = path
+        self.size = size
+        self.chunk_size = chunk_size
+        self.leaves: dict[int, bytes] = {}
+        """Digests of the confirmed chunks, by index."""
+        self.sizes: dict[int, int] = {}
+        """Their sizes, likewise."""
+
+
+class OpenListing(NamedTuple):
+    """A listing of which more pages may be asked for."""
+
+    cursor: str
+    listing: Listing
+    rest: list[Entry]
+    """Entries that did not fit in the page before."""
+
+
+class Exchange(ABC):
+    """One conversation: what its commands share, and how they move payload."""
+
+    store: Store
+    limits: dict[str, int]
+    """What `hello` tells of the server's bounds."""
+
+    def __init__(self) -> None:
+        self.uploads: dict[str, OpenUpload] = {}
+        self.listing: OpenListing | None = None
+        self.transfer: Transfer | None = None
+        """Set by a command that moved a file."""
+
+    @abstractmethod
+    async def receive(self) -> memoryview | None:
+        """Give the next bytes of the request's payload, valid until the next call, or None after the last."""
+
+    @abstractmethod
+    async def send(self, reply: Reply, payload: bytes = b"") -> None:
+        """Send a reply that is not the last word on its request, and a few bytes behind it."""
+
+    @abstractmethod
+    async def send_payload(self, source: Source, offset: int, size: int, digest: Digest | None) -> None:
+        """Send a range of a file. An error before its end leaves nothing but to close the connection."""
+
+    async def close(self) -> None:
+        """Drop what the conversation has open."""
+        for name in list(self.uploads):
+            await self.uploads.pop(name).upload.discard()
+        if self.listing is not None:
+            await self.listing.listing.close()
+            self.listing = None

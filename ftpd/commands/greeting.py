@@ -1,0 +1,29 @@
+"""`hello` and `ping`: the commands that touch no file."""
+
+import time
+
+from ftpd import __version__
+from ftpd.commands.exchange import Exchange
+from ftpd.wire.messages import VERSION, Algorithm, Greeting, Hello, Ping, Pong
+
+FEATURES = ["chunks", "if_exists", "sum", *(f"sum:{algorithm.value}" for algorithm in Algorithm)]
+
+
+async def hello(request: Hello, exchange: Exchange) -> Greeting:
+    """Say what the server is and can do."""
+    del request
+    return Greeting(
+        version=VERSION,
+        server=f"ftpd/{__version__}",
+        features=FEATURES,
+        limits=exchange.limits,
+        durability=exchange.store.durability,
+        read_only=exchange.store.read_only,
+        auth=[],
+    )
+
+
+async def ping(request: Ping, exchange: Exchange) -> Pong:
+    """Give a sign of life."""
+    del request, exchange
+    return Pong(time=int(time.time()))

@@ -1,0 +1,72 @@
+"""`ls` and `stat`: what is there."""
+
+import secrets
+
+from ftpd.commands.exchange import Exchange, OpenListing
+from ftpd.wire.errors import ErrorCode, FtpdError
+from ftpd.wire.limits import KIB, MAX_HEADER, PAGE_ENTRIES
+from ftpd.wire.messages import Entry, Ls, Page, Stat, Status
+from ftpd.wire.paths import RemotePath
+
+_PAGE_BYTES = MAX_HEADER - 4 * KIB
+_ENTRY_BYTES = 120
+"""An entry without its name, with the longest numbers."""
+
+
+async def ls(request: Ls, exchange: Exchange) -> Page:
+    """Give the first or the next page of a folder. A conversation has one listing open at a time."""
+    opened = await _open(request, exchange)
+    listing, rest = opened.listing, opened.rest
+    unnameable = listing.unnameable
+    page: list[Entry] = []
+    room = _PAGE_BYTES
+    while len(page) < PAGE_ENTRIES:
+        if not rest:
+            rest = await listing.next(PAGE_ENTRIES)
+            if not rest:
+                break
+        room -= _size(rest[0])
+        if room < 0:
+            break
+        page.append(rest.pop(0))
+    unnameable = listing.unnameable - unnameable
+    if not rest and len(page) < PAGE_ENTRIES:
+        exchange.listing = None
+        await listing.close()
+        return Page(entries=page, unnameable=unnameable)
+    cursor = secrets.token_hex(8)
+    exchange.listing = OpenListing(cursor, listing, rest)
+    return Page(entries=page, cursor=cursor, unnameable=unnameable)
+
+
+async def _open(request: Ls, exchange: Exchange) -> OpenListing:
+    opened = exchange.listing
+    if request.cursor is not None:
+        if opened is None or opened.cursor != request.cursor:
+            raise FtpdError(ErrorCode.BAD_CURSOR, "the listing of that cursor is over or never was; start again")
+        return opened
+    path = RemotePath.parse_folder(request.path)
+    if opened is not None:
+        exchange.listing = None
+        await opened.listing.close()
+    opened = OpenListing("", await exchange.store.list(path, long=request.long), [])
+    exchange.listing = opened  # so that it is closed whatever happens next
+    return opened
+
+
+def _size(entry: Entry) -> int:
+    # JSON escapes nothing but quotes and backslashes in a name that can be asked for.
+    return len(entry.name.encode()) + entry.name.count('"') + entry.name.count("\\") + _ENTRY_BYTES
+
+
+async def stat(request: Stat, exchange: Exchange) -> Status:
+    """Tell what a name is."""
+    details, tree = await exchange.store.stat(RemotePath.parse_folder(request.filename))
+    return Status(
+        type=details.type,
+        filesize=details.size,
+        mtime=details.mtime,
+        mtime_ns=details.mtime_ns,
+        mode=details.mode,
+        root=tree.root if tree else None,
+    )

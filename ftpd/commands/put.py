@@ -1,0 +1,84 @@
+"""`put`: one file whose bytes follow the request at once."""
+
+import hashlib
+from collections.abc import Sequence
+
+from blake3 import blake3
+
+from ftpd.commands.exchange import Exchange, Transfer
+from ftpd.store.base import Upload, UploadPlan
+from ftpd.wire.digests import Buffer, Digest, Tree, TreeHasher, chunk_size_for, parse_digest
+from ftpd.wire.errors import ErrorCode, FtpdError
+from ftpd.wire.messages import Put, Stored
+from ftpd.wire.paths import RemotePath
+
+
+async def put(request: Put, exchange: Exchange) -> Stored:
+    """Store the payload under a name, verified against every digest that the request gives."""
+    path = RemotePath.parse(request.filename)
+    checks = Checks(request)
+    plan = UploadPlan(path, request.filesize, request.if_exists, request.mtime, request.mtime_ns, request.mode)
+    upload = await exchange.store.begin(plan)
+    if upload is None:
+        return Stored(filename=str(path), filesize=request.filesize, skipped=True)
+    try:
+        tree = await _receive(request.filesize, upload, checks, exchange)
+        checks.compare()
+        published = await upload.publish(tree)
+    finally:
+        await upload.discard()
+    if published is None:
+        return Stored(filename=str(path), filesize=tree.size, skipped=True)
+    exchange.transfer = Transfer(published, tree.size)
+    return Stored(filename=str(published), filesize=tree.size, root=tree.root)
+
+
+async def _receive(size: int, upload: Upload, checks: "Checks", exchange: Exchange) -> Tree:
+    hasher = TreeHasher(chunk_size_for(size))
+    digest: Digest = _Several([hasher, *checks.digests]) if checks.digests else hasher
+    offset = 0
+    while (data := await exchange.receive()) is not None:
+        await upload.write(offset, data, digest)
+        offset += len(data)
+    return hasher.finish()
+
+
+class Checks:
+    """The digests a request announces, and their computation."""
+
+    def __init__(self, request: Put) -> None:
+        announced = (
+            ("blake3", request.blake3, blake3, 32),
+            ("md5", request.md5, lambda: hashlib.md5(usedforsecurity=False), 16),
+            ("sha256", request.sha256, hashlib.sha256, 32),
+        )
+        self._wanted = [
+            (name, parse_digest(text, size), make()) for name, text, make, size in announced if text is not None
+        ]
+        self.digests: Sequence[Digest] = [hasher for _, _, hasher in self._wanted]
+
+    def compare(self) -> None:
+        """Compare what came with what was announced.
+
+        Raises:
+            FtpdError: `integrity`, with both digests.
+        """
+        for name, expected, hasher in self._wanted:
+            actual = hasher.digest()
+            if actual != expected:
+                raise FtpdError(
+                    ErrorCode.INTEGRITY,
+                    f"the bytes that arrived have another {name} than announced; nothing was stored",
+                    algo=name,
+                    expected=expected.hex(),
+                    actual=actual.hex(),
+                )
+
+
+class _Several:
+    def __init__(self, digests: Sequence[Digest]) -> None:
+        self._digests = digests
+
+    def update(self, data: Buffer, /) -> None:
+        for digest in self._digests:
+            digest.update(data)

@@ -1,0 +1,48 @@
+"""The one table in which commands are looked up: what they are called, take and need, and who does them."""
+
+from collections.abc import Awaitable, Callable
+from typing import Generic, NamedTuple, TypeVar
+
+from ftpd.commands.checksum import md5, sum_
+from ftpd.commands.chunks import abort, begin, chunk, commit
+from ftpd.commands.exchange import Exchange, Right
+from ftpd.commands.get import get
+from ftpd.commands.greeting import hello, ping
+from ftpd.commands.listing import ls, stat
+from ftpd.commands.put import put
+from ftpd.wire import messages
+from ftpd.wire.messages import Reply, Request
+
+R = TypeVar("R", bound=Request)
+
+
+class Command(NamedTuple, Generic[R]):
+    """One command: the type of its request, the right it needs, its coroutine.
+
+    The coroutine returns its last reply, or None if it has sent all there is to say.
+    """
+
+    request: type[R]
+    right: Right
+    run: Callable[[R, Exchange], Awaitable[Reply | None]]
+
+
+def _erase(command: Command[R]) -> Command[Request]:
+    # The request is parsed with the type that stands beside its coroutine, which the type of a table can not say.
+    return command  # type: ignore[return-value]
+
+
+COMMANDS: dict[str, Command[Request]] = {
+    "hello": _erase(Command(messages.Hello, Right.NONE, hello)),
+    "ping": _erase(Command(messages.Ping, Right.NONE, ping)),
+    "put": _erase(Command(messages.Put, Right.WRITE, put)),
+    "begin": _erase(Command(messages.Begin, Right.WRITE, begin)),
+    "chunk": _erase(Command(messages.Chunk, Right.WRITE, chunk)),
+    "commit": _erase(Command(messages.Commit, Right.WRITE, commit)),
+    "abort": _erase(Command(messages.Abort, Right.WRITE, abort)),
+    "get": _erase(Command(messages.Get, Right.READ, get)),
+    "ls": _erase(Command(messages.Ls, Right.LIST, ls)),
+    "stat": _erase(Command(messages.Stat, Right.LIST, stat)),
+    "md5": _erase(Command(messages.Md5, Right.READ, md5)),
+    "sum": _erase(Command(messages.Sum, Right.READ, sum_)),
+}

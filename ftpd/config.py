@@ -1,0 +1,70 @@
+"""The server's configuration: one frozen value, built from the command line and the environment."""
+
+import ipaddress
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ftpd.log import LogFormat
+from ftpd.wire.messages import Durability
+
+DEFAULT_PORT = 9527
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What a server needs to know before it starts."""
+
+    root: Path = Path("storage")
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    read_only: bool = False
+    durability: Durability = Durability.FULL
+    grace_s: float = 30.0
+    max_connections: int = 4096
+    log_format: LogFormat = LogFormat.TEXT
+    verbosity: int = 0
+    insecure: bool = False
+
+
+class ConfigError(Exception):
+    """The server can not start like this; the message says what to change."""
+
+
+def check_host(host: str, *, insecure: bool) -> None:
+    """Refuse an address that others can reach: anybody there could read and overwrite everything.
+
+    Raises:
+        ConfigError: with the way out.
+    """
+    if insecure or host == "localhost":
+        return
+    try:
+        is_loopback = ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        msg = (
+            f"--host {host} may be reached from other machines, and there is no log-in yet: everybody there could read "
+            "and change all files; use 127.0.0.1, or --insecure if that is what you want"
+        )
+        raise ConfigError(msg)
+
+
+def check_root(config: Config) -> None:
+    """Check that the root can be served, and make the default one.
+
+    Raises:
+        ConfigError: with what is wrong with it.
+    """
+    root = config.root
+    if root == Config().root and not root.exists() and not config.read_only:
+        root.mkdir()
+    if not root.exists():
+        raise ConfigError(f"--root {root}: there is no such folder; make it first")
+    if not root.is_dir():
+        raise ConfigError(f"--root {root}: it is not a folder")
+    needed = os.R_OK | os.X_OK | (0 if config.read_only else os.W_OK)
+    if not os.access(root, needed):
+        what = "read" if config.read_only else "written to (use --read-only to serve it as it is)"
+        raise ConfigError(f"--root {root}: it can not be {what}")

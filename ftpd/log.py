@@ -1,0 +1,67 @@
+"""Log lines on standard error, for people or as JSON."""
+
+import json
+import logging
+import time
+from enum import StrEnum
+
+FIELDS = ("peer", "command", "path", "bytes", "seconds", "outcome")
+"""What a record may carry beside its message, in this order."""
+
+
+class LogFormat(StrEnum):
+    """How a log line looks."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-01-31T12:00:00Z INFO transfer peer=127.0.0.1:40000 command=put path="a b.txt" …`."""
+
+    default_time_format = "%Y-%m-%dT%H:%M:%SZ"
+    default_msec_format = None
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+        self.converter = time.gmtime
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        """Put the fields behind the message."""
+        fields = (f"{name}={_quote(value)}" for name, value in _fields(record).items())
+        return " ".join((super().formatMessage(record), *fields))
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Turn the record into JSON, its traceback included."""
+        line = {
+            "time": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def set_up(log_format: LogFormat, level: int) -> None:
+    """Send everything from `level` up to standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if log_format is LogFormat.JSON else TextFormatter())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    # asyncio tells of every slow callback and unready socket; what matters to an operator we say ourselves.
+    logging.getLogger("asyncio").setLevel(max(level, logging.WARNING))
+
+
+def _fields(record: logging.LogRecord) -> dict[str, str | int | float]:
+    return {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
+
+
+def _quote(value: str | float) -> str:
+    # JSON escapes control characters and all that is not ASCII, so a name can not forge a line or move a cursor.
+    text = str(value)
+    return text if text.isascii() and text.isprintable() and not set(text) & set(' "=') and text else json.dumps(text)

@@ -1,0 +1,221 @@
+"""One connection, as either side sees it: frames through streams, payload through pooled buffers.
+
+asyncio's streams are right for headers and wrong for payload: `StreamReader` copies every byte three times. So the
+connection's protocol has two modes. In header mode bytes go to the `StreamReader`; while a `PayloadReader` is
+attached they go straight into its buffers (`asyncio.BufferedProtocol`). Both modes work alike over TLS.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from io import FileIO
+from typing import cast
+
+from ftpd.payload.receive import PayloadReader
+from ftpd.wire.errors import ErrorCode, FtpdError
+from ftpd.wire.frames import decode_length
+from ftpd.wire.limits import KIB, LENGTH_SIZE, MAX_HEADER
+
+STREAM_LIMIT = 64 * KIB
+"""Bytes the `StreamReader` holds before it pauses (at twice that): a few headers, a small file."""
+
+LINGER_S = 2.0
+"""How long a connection that is being refused is still read, so that the refusal is not lost to a TCP reset."""
+
+LINGER_BYTES = 64 * 1024 * KIB
+"""How much of it, likewise."""
+
+# One for all connections: what arrives in it is copied out before anything else can happen.
+_scratch = memoryview(bytearray(STREAM_LIMIT))
+
+
+class ChannelProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
+    """Feeds what arrives to a `StreamReader`, or to a `PayloadReader` while one is attached."""
+
+    def __init__(self, accepted: Callable[["Channel"], None] | None = None) -> None:
+        self.reader = asyncio.StreamReader(limit=STREAM_LIMIT)
+        self.payload: PayloadReader | None = None
+        self._accepted = accepted
+        super().__init__(self.reader, self._start if accepted else None)
+
+    def _start(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert self._accepted is not None
+        self._accepted(Channel(reader, writer, self))
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Say where the next bytes go (called by the transport)."""
+        del sizehint
+        return _scratch if self.payload is None else self.payload.get_buffer()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take the bytes that have arrived (called by the transport)."""
+        if self.payload is None:
+            self.reader.feed_data(_scratch[:nbytes])
+            return
+        self.payload.buffer_updated(nbytes)
+        if not self.payload.missing:
+            self.payload = None
+
+    def eof_received(self) -> bool | None:
+        """Take note that the peer sends no more (called by the transport)."""
+        self._fail_payload(None)
+        return super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take note that the connection is gone (called by the transport)."""
+        self._fail_payload(exc)
+        super().connection_lost(exc)
+
+    def _fail_payload(self, exc: Exception | None) -> None:
+        if self.payload is not None:
+            payload, self.payload = self.payload, None
+            error = ConnectionResetError(f"the connection ended {payload.missing} bytes before the end of the payload")
+            error.__cause__ = exc
+            payload.fail(error)
+
+
+class Channel:
+    """A connection with one reader and one writer at a time."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, protocol: ChannelProtocol) -> None:
+        self.reader = reader
+        self.writer = writer
+        self._protocol = protocol
+
+    @property
+    def peer(self) -> str:
+        """The address of the other side, for logs."""
+        name = self.writer.get_extra_info("peername")
+        if not isinstance(name, tuple):
+            return "?"
+        host, port = str(name[0]), name[1]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def read_length(self, limit: int = MAX_HEADER) -> int | None:
+        """Read the length of the next header, or None if the peer has ended the conversation between two frames.
+
+        Cancelling is safe: nothing is taken from the stream before the length is complete.
+
+        Raises:
+            BadFrameError: the length is out of bounds.
+            ConnectionError: the connection ended inside the length.
+        """
+        try:
+            return decode_length(await self.reader.readexactly(LENGTH_SIZE), limit)
+        except asyncio.IncompleteReadError as exc:
+            if not exc.partial:
+                return None
+            raise ConnectionResetError("the connection ended inside the length of a frame") from exc
+
+    async def read_exactly(self, size: int) -> bytes:
+        """Read `size` bytes into memory: headers and leaf digests, not payload. Cancelling is safe.
+
+        Raises:
+            ConnectionError: the connection ended before that.
+        """
+        try:
+            return await self.reader.readexactly(size)
+        except asyncio.IncompleteReadError as exc:
+            raise ConnectionResetError(
+                f"the connection ended {size - len(exc.partial)} bytes before the end of a frame"
+            ) from exc
+
+    async def receive(self, size: int) -> PayloadReader:
+        """Start to receive `size` bytes of payload. Read them all, then `close()` it.
+
+        Raises:
+            ConnectionError: the connection ended before the first byte.
+        """
+        payload = PayloadReader(cast("asyncio.Transport", self.writer.transport), size)
+        # One read takes all that the stream has buffered: it holds less than what is asked for, or the whole payload.
+        head = memoryview(await self.reader.read(min(size, 4 * STREAM_LIMIT)) if size else b"")
+        if size and not head:
+            raise ConnectionResetError(f"the connection ended {size} bytes before the end of the payload")
+        while head:
+            room = payload.get_buffer()
+            count = min(len(room), len(head))
+            room[:count] = head[:count]
+            payload.buffer_updated(count)
+            head = head[count:]
+        if payload.missing:
+            if self.reader.at_eof():
+                payload.fail(
+                    ConnectionResetError(f"the connection ended {payload.missing} bytes before the end of the payload")
+                )
+            else:
+                self._protocol.payload = payload
+        return payload
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Queue bytes to be sent; `drain` waits for them. A view must not change until then."""
+        self.writer.write(data)
+
+    async def drain(self) -> None:
+        """Wait until there is room for more to be sent.
+
+        Raises:
+            ConnectionError: the connection is lost.
+        """
+        await self.writer.drain()
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether bytes have to pass through TLS, so that the kernel can not send a file by itself."""
+        return self.writer.get_extra_info("sslcontext") is not None
+
+    async def sendfile(self, file: FileIO, offset: int, size: int) -> None:
+        """Let the kernel send a range of a file that is in memory, after what is queued.
+
+        Raises:
+            FtpdError: `changed`, the file ends before the range does.
+            ConnectionError: the connection is lost.
+        """
+        loop = asyncio.get_running_loop()
+        # asyncio does not read while it sends a file: let replies and the end of the connection in before.
+        await asyncio.sleep(0)
+        if self.writer.is_closing():
+            raise ConnectionResetError("the connection was closed while a file was sent")
+        sent = await loop.sendfile(self.writer.transport, file, offset, size, fallback=False)
+        if sent != size:
+            raise FtpdError(
+                ErrorCode.CHANGED, f"the file became shorter while it was sent: {size - sent} bytes are missing"
+            )
+
+    async def refuse(self, farewell: bytes) -> None:
+        """Send a last frame and close, reading on for a moment so that the peer gets to see it.
+
+        A socket closed with unread bytes in it sends a reset, which destroys what the peer has not read yet.
+        """
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                self.write(farewell)
+                if self.writer.can_write_eof():
+                    self.writer.write_eof()
+                left = LINGER_BYTES
+                while left > 0 and (data := await self.reader.read(STREAM_LIMIT)):
+                    left -= len(data)
+        self.abort()
+
+    async def close(self, patience_s: float = LINGER_S) -> None:
+        """Close after what is queued has been sent, waiting at most `patience_s` for that."""
+        self.writer.close()
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await self.writer.wait_closed()
+
+    def abort(self) -> None:
+        """Close at once; what is queued is lost."""
+        self.writer.transport.abort()
+
+
+async def connect(host: str, port: int) -> Channel:
+    """Open a connection.
+
+    Raises:
+        OSError: there is nobody to talk to.
+    """
+    loop = asyncio.get_running_loop()
+    protocol = ChannelProtocol()
+    transport, _ = await loop.create_connection(lambda: protocol, host, port)
+    writer = asyncio.StreamWriter(transport, protocol, protocol.reader, loop)
+    return Channel(protocol.reader, writer, protocol)

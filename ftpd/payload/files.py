@@ -1,0 +1,133 @@
+"""Files at the ends of a transfer: where payload is read from and written to, off the event loop."""
+
+import os
+import threading
+from collections.abc import Callable
+from io import FileIO
+from typing import Protocol
+
+from ftpd.payload.workers import Workers
+from ftpd.wire.digests import Buffer, Digest
+from ftpd.wire.errors import ErrorCode, FtpdError
+from ftpd.wire.limits import KIB, MIB
+
+READ_SIZE = MIB
+"""What a thread reads at once: fits in a processor's cache, so that hashing does not go to memory again."""
+
+PROBE_STEP = 128 * KIB
+"""Distance of the looks that tell whether a range is in the page cache: the kernel's default read-ahead."""
+
+_local = threading.local()
+
+
+class Source(Protocol):
+    """A file whose bytes are going to be sent."""
+
+    def file(self) -> FileIO | None:
+        """Give the file to send from, if the kernel can do that by itself."""
+
+    async def load(self, offset: int, size: int, digest: Digest | None, *, copy: bool) -> Buffer | None:
+        """Make a range ready to be sent without waiting for a disk, and feed it to `digest`.
+
+        Returns its bytes if `copy` is asked for or there is no `file()`, else None.
+
+        Raises:
+            FtpdError: `changed` if the file has become shorter; `io_error`.
+        """
+
+
+class FileSource:
+    """An open regular file to be sent. Closing it is its owner's work, after the last `load` has returned."""
+
+    def __init__(self, file: FileIO, workers: Workers) -> None:
+        self._file = file
+        self._workers = workers
+
+    def file(self) -> FileIO | None:
+        """Give the file to send from."""
+        return self._file
+
+    async def load(self, offset: int, size: int, digest: Digest | None, *, copy: bool) -> Buffer | None:
+        """See `Source.load`. Cancelling is safe."""
+        return await self._workers.disk(_load, self._file.fileno(), offset, size, digest, copy)
+
+
+class FileSink:
+    """An open file that payload is written to. Closing it is its owner's work, after the last `write` has returned."""
+
+    def __init__(self, fd: int, workers: Workers) -> None:
+        self._fd = fd
+        self._workers = workers
+
+    async def write(self, offset: int, data: Buffer, digest: Digest) -> None:
+        """Feed the bytes to `digest` and write them at `offset`: one hop for both. Cancelling is safe.
+
+        Raises:
+            OSError: as `pwrite(2)` does.
+        """
+        await self._workers.disk(_store, self._fd, offset, data, digest)
+
+
+def write_all(fd: int, data: Buffer, offset: int) -> None:
+    """Write everything at `offset`, however the kernel cuts it."""
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(fd, view, offset)
+        view, offset = view[count:], offset + count
+
+
+def read_pieces(fd: int, offset: int, size: int, take: Callable[[memoryview], object]) -> None:
+    """Hand a range to `take`, `READ_SIZE` bytes at a time; they are valid during the call.
+
+    Raises:
+        FtpdError: `changed`, the file ends before the range does.
+    """
+    scratch = _scratch()
+    while size:
+        count = os.preadv(fd, [scratch[: min(READ_SIZE, size)]], offset)
+        if not count:
+            raise FtpdError(ErrorCode.CHANGED, f"the file became shorter while it was read: {size} bytes are missing")
+        take(scratch[:count])
+        offset, size = offset + count, size - count
+
+
+def _scratch() -> memoryview:
+    """Give this thread's buffer for reading."""
+    buffer: memoryview | None = getattr(_local, "scratch", None)
+    if buffer is None:
+        buffer = _local.scratch = memoryview(bytearray(READ_SIZE))
+    return buffer
+
+
+def _store(fd: int, offset: int, data: Buffer, digest: Digest) -> None:
+    digest.update(data)
+    write_all(fd, data, offset)
+
+
+def _load(fd: int, offset: int, size: int, digest: Digest | None, copy: bool) -> Buffer | None:  # noqa: FBT001 (called through a pool)
+    if copy:
+        parts = bytearray()
+        read_pieces(fd, offset, size, parts.extend)
+        if digest is not None:
+            digest.update(parts)
+        return parts
+    if digest is not None:
+        read_pieces(fd, offset, size, digest.update)
+    elif not _is_cached(fd, offset, size):
+        read_pieces(fd, offset, size, len)
+    return None
+
+
+def _is_cached(fd: int, offset: int, size: int) -> bool:
+    """Tell whether sending the range would not wait for a disk, by looking at one byte in each `PROBE_STEP`."""
+    if not hasattr(os, "RWF_NOWAIT"):  # not Linux
+        return False
+    probe = bytearray(1)
+    try:
+        for at in (*range(offset, offset + size, PROBE_STEP), offset + size - 1):
+            os.preadv(fd, [probe], at, os.RWF_NOWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:  # tmpfs is memory and does not know the flag; a network file system does not know it either
+        return False
+    return True

@@ -1,0 +1,125 @@
+"""Receiving payload: the socket's bytes go straight into pooled buffers, and a full buffer to its reader.
+
+While one buffer is being hashed and written elsewhere, the next one fills; when none is left, reading pauses. So a
+transfer holds at most `BUFFERS` buffers whatever its size, and a connection without a transfer holds none.
+"""
+
+import asyncio
+from collections import deque
+
+BUFFER_SIZE = 1024 * 1024
+"""Long enough that a thread hop per buffer does not show, short enough that hundreds of transfers fit in memory."""
+
+BUFFERS = 2
+"""Buffers of one transfer: one that fills, one that is being stored."""
+
+KEPT_BUFFERS = 64
+"""Unused buffers kept for the next transfer; fresh memory costs a page fault per 4 KiB."""
+
+_pool: list[bytearray] = []
+
+
+class PayloadReader:
+    """The payload of one frame on its way in.
+
+    Filled by the connection's protocol (`get_buffer`, `buffer_updated`), emptied by one coroutine (`next`).
+    """
+
+    def __init__(self, transport: asyncio.Transport, size: int) -> None:
+        self.missing = size
+        """Bytes that have not arrived yet."""
+        self._transport = transport
+        self._unused = BUFFERS
+        self._buffer: bytearray | None = None
+        self._filled = 0
+        self._ready: deque[memoryview] = deque()
+        self._lent: memoryview | None = None
+        self._error: BaseException | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._paused = False
+
+    async def next(self) -> memoryview | None:
+        """Give the next bytes, or None after the last. They are valid until the next call.
+
+        Cancelling is safe: no byte is lost, the next call gives it.
+
+        Raises:
+            ConnectionError: the connection was lost before the payload was complete.
+        """
+        self._take_back()
+        while not self._ready:
+            if self._error is not None:
+                raise self._error
+            if not self.missing:
+                return None
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        self._lent = self._ready.popleft()
+        return self._lent
+
+    async def discard(self) -> None:
+        """Read what is left and throw it away."""
+        while await self.next() is not None:
+            pass
+
+    def close(self) -> None:
+        """Give the buffers back. Nothing may arrive after that."""
+        self._take_back()
+        while self._ready:
+            _give_back(self._ready.popleft())
+        if self._buffer is not None:
+            _give_back(memoryview(self._buffer))
+            self._buffer = None
+
+    def get_buffer(self) -> memoryview:
+        """Offer room for the next bytes, never more than what is left of the payload."""
+        if self._buffer is None:
+            self._buffer = _pool.pop() if _pool else bytearray(BUFFER_SIZE)
+            self._unused -= 1
+        return memoryview(self._buffer)[self._filled : self._filled + self.missing]
+
+    def buffer_updated(self, count: int) -> None:
+        """Take note that `count` bytes have been put into the room offered last."""
+        self._filled += count
+        self.missing -= count
+        if self.missing and self._filled < BUFFER_SIZE:
+            return
+        assert self._buffer is not None
+        self._ready.append(memoryview(self._buffer)[: self._filled])
+        self._buffer, self._filled = None, 0
+        if self.missing and not self._unused:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        """Take note that nothing more will come. What has come can still be read."""
+        if self.missing and self._error is None:
+            self._error = error
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _take_back(self) -> None:
+        if self._lent is None:
+            return
+        _give_back(self._lent)
+        self._lent = None
+        self._unused += 1
+        if self._paused:
+            self._paused = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+
+
+def _give_back(view: memoryview) -> None:
+    buffer = view.obj
+    assert isinstance(buffer, bytearray)
+    view.release()
+    if len(_pool) < KEPT_BUFFERS:
+        _pool.append(buffer)

@@ -1,0 +1,52 @@
+"""Threads for what would make the event loop wait: disks and digests."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+DISK_THREADS = 16
+"""Enough to keep a queue at the disk; the work in them leaves the interpreter lock, so two cores are busy with few."""
+
+SYNC_THREADS = 16
+"""fsync waits for the disk, not for a processor, and a journal commits concurrent ones together."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Workers:
+    """Two bounded pools, so that waiting for fsync never keeps bytes from being written. Threads start when needed."""
+
+    def __init__(self) -> None:
+        self._disk = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk")
+        self._sync = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="sync")
+
+    async def disk(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run file work. Cancelling is safe: it waits until the thread has let go of the arguments."""
+        return await _run(self._disk, lambda: function(*args, **kwargs))
+
+    async def sync(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run what waits for the disk to be durable. Cancelling is as safe as with `disk`."""
+        return await _run(self._sync, lambda: function(*args, **kwargs))
+
+    def close(self) -> None:
+        """Let idle threads end. Everything handed in has been awaited by then."""
+        self._disk.shutdown(wait=False)
+        self._sync.shutdown(wait=False)
+
+
+async def _run(pool: Executor, function: Callable[[], T]) -> T:
+    # A cancelled future of an executor leaves its thread running (python/cpython#107505). It would write through a
+    # descriptor number that is somebody else's by then, so cancellation waits for the thread.
+    future = asyncio.get_running_loop().run_in_executor(pool, function)
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait((future,))
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+    if cancelled is not None:
+        future.exception()  # looked at, so that it is not reported as lost
+        raise cancelled
+    return future.result()

@@ -1,0 +1,278 @@
+"""One connection of the server: reads requests, runs their commands in order, sends the replies.
+
+    idle --header--> running --reply--> idle          (until the peer ends the conversation)
+    idle, running --bad frame, silence, shutdown--> farewell --> closed
+    running --connection lost, error inside payload--> closed
+
+A refused request leaves the conversation intact: the payload it announced is read and thrown away. Only what makes the
+stream meaningless ends it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+
+from ftpd.commands.exchange import ANONYMOUS, Exchange, Principal
+from ftpd.commands.table import COMMANDS
+from ftpd.payload.channel import Channel
+from ftpd.payload.files import Source
+from ftpd.payload.receive import PayloadReader
+from ftpd.payload.send import send_payload
+from ftpd.store.base import Store
+from ftpd.wire.digests import Digest
+from ftpd.wire.errors import BadFrameError, ErrorCode, FtpdError
+from ftpd.wire.frames import Header, decode_header
+from ftpd.wire.limits import MAX_ID, MAX_PATH
+from ftpd.wire.messages import (
+    Reply,
+    RequestId,
+    encode_refusal,
+    encode_reply,
+    parse,
+    payload_size_of,
+    request_id_of,
+)
+
+FIRST_FRAME_S = 30.0
+"""How long a connection may say nothing at all. Honest clients speak at once."""
+
+IDLE_S = 600.0
+"""How long a connection may be silent between requests: a person may think, a forgotten one must end."""
+
+HEADER_S = 20.0
+"""How long a header may take from its length to its end: 64 KiB at the speed of a modem."""
+
+STALL_S = 300.0
+"""How long payload or a reply may make no progress at all before the peer counts as dead."""
+
+QUIET_S = 0.05
+"""How long a client without `hello` and `id` has to be quiet before it gets the replies to its puts: see `_reply`."""
+
+HELD_BYTES = 1024 * 1024
+"""How much of its replies is kept back."""
+
+log = logging.getLogger(__name__)
+
+
+class Session(Exchange):
+    """A conversation over a connection."""
+
+    def __init__(self, channel: Channel, store: Store, limits: dict[str, int]) -> None:
+        super().__init__()
+        self.store = store
+        self.limits = limits
+        self.principal: Principal = ANONYMOUS
+        self._channel = channel
+        self._peer = channel.peer
+        self._request_id: RequestId | None = None
+        self._payload: PayloadReader | None = None
+        self._unsent = 0
+        self._held: list[bytes] = []
+        self._is_classic = True
+        self._has_spoken = False
+        self._resting: asyncio.Task[None] | None = None
+        self._is_finishing = False
+
+    def __repr__(self) -> str:
+        return f"<Session {self._peer} {'idle' if self._resting else 'running'} {len(self.uploads)} uploads>"
+
+    async def run(self) -> None:
+        """Serve until the conversation ends. Never raises; cancelling ends it at once, leaving nothing half done."""
+        log.info("connected", extra={"peer": self._peer})
+        started, outcome = time.monotonic(), "ok"
+        try:
+            outcome = await self._run_to_end()
+        except Exception:
+            outcome = "bug"
+            log.exception("a bug ended the conversation", extra={"peer": self._peer})
+        finally:
+            self._channel.abort()
+            await self._clean_up()
+            seconds = round(time.monotonic() - started, 3)
+            log.info("disconnected", extra={"peer": self._peer, "outcome": outcome, "seconds": seconds})
+
+    def finish(self) -> None:
+        """End the conversation as soon as nothing is being transferred."""
+        self._is_finishing = True
+        if self._resting is not None and not self.uploads:
+            self._resting.cancel()
+
+    async def receive(self) -> memoryview | None:
+        """See `Exchange.receive`."""
+        payload = self._payload
+        if payload is None:
+            return None
+        while True:
+            missing = payload.missing
+            try:
+                async with asyncio.timeout(STALL_S):
+                    return await payload.next()
+            except TimeoutError:
+                # A full buffer can take long from a slow peer; what counts is whether anything arrives.
+                if payload.missing == missing:
+                    raise _silence(STALL_S) from None
+
+    async def send(self, reply: Reply, payload: bytes = b"") -> None:
+        """See `Exchange.send`."""
+        await self._write(encode_reply(reply, self._request_id) + payload)
+
+    async def send_payload(self, source: Source, offset: int, size: int, digest: Digest | None) -> None:
+        """See `Exchange.send_payload`."""
+        self._unsent = size
+        await send_payload(self._channel, source, offset, size, digest)
+        self._unsent = 0
+
+    async def _run_to_end(self) -> str:
+        try:
+            await self._converse()
+        except asyncio.CancelledError:
+            if self._is_finishing and not self.uploads and not self._payload:
+                await self._say_farewell(_GOING_AWAY)
+            return "shut down"
+        except FtpdError as exc:
+            await self._say_farewell(exc)
+            return exc.code.value
+        except OSError as exc:
+            return f"lost: {exc}"
+        return "ok"
+
+    async def _converse(self) -> None:
+        while (size := await self._rest()) is not None:
+            self._has_spoken = True
+            try:
+                async with asyncio.timeout(HEADER_S):
+                    raw = await self._channel.read_exactly(size)
+            except TimeoutError:
+                raise _silence(HEADER_S) from None
+            await self._answer(decode_header(raw))
+            if self._is_finishing and not self.uploads:
+                raise _GOING_AWAY
+        await self._release()
+        await self._channel.close(STALL_S)
+
+    async def _rest(self) -> int | None:
+        """Wait for the length of the next header."""
+        self._resting = asyncio.current_task()
+        try:
+            if self._held:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(QUIET_S):
+                        return await self._channel.read_length()
+                await self._release()
+            patience = IDLE_S if self._has_spoken else FIRST_FRAME_S
+            try:
+                async with asyncio.timeout(patience):
+                    return await self._channel.read_length()
+            except TimeoutError:
+                raise _silence(patience) from None
+        finally:
+            self._resting = None
+
+    async def _answer(self, header: Header) -> None:
+        """Run one request, and say what came of it."""
+        started = time.monotonic()
+        self.transfer = None
+        self._request_id = request_id_of(header)
+        command_name = str(header.get("cmd"))[:MAX_ID]
+        self._is_classic = self._is_classic and command_name == "put" and self._request_id is None
+        if not self._is_classic:
+            await self._release()
+        answer = b""
+        try:
+            reply = await self._run(header)
+            if reply is not None:
+                answer = encode_reply(reply, self._request_id)
+            self._log(header, started, "ok")
+        except FtpdError as exc:
+            self._log(header, started, exc.code.value)
+            if isinstance(exc, BadFrameError) or exc.code is ErrorCode.TIMEOUT or self._unsent:
+                raise
+            answer = encode_refusal(exc.code, exc.message, exc.facts, self._request_id)
+        except (OSError, asyncio.CancelledError):
+            self._log(header, started, "lost")
+            raise
+        if answer:
+            await self._reply(answer)
+        await self._skip_payload()
+
+    async def _run(self, header: Header) -> Reply | None:
+        name = header.get("cmd")
+        command = COMMANDS.get(name) if isinstance(name, str) else None
+        if command is None:
+            raise FtpdError(ErrorCode.UNKNOWN_COMMAND, f"there is no command {name!r:.80}")
+        size = payload_size_of(header, command.request)
+        if size:
+            self._payload = await self._channel.receive(size)
+        request = parse(header, command.request)
+        if command.right not in self.principal.rights:
+            raise FtpdError(ErrorCode.FORBIDDEN, f"{self.principal.name} may not {name}")
+        return await command.run(request, self)
+
+    async def _skip_payload(self) -> None:
+        """Throw away what a command has left of its payload, so that the next frame is found."""
+        if self._payload is not None:
+            while await self.receive() is not None:
+                pass
+            self._payload.close()
+            self._payload = None
+
+    async def _reply(self, frame: bytes) -> None:
+        """Send a reply, or hold it back as long as a classic client goes on sending.
+
+        The classic client sends file after file, never reads, and closes. TCP answers a close with unread data in it
+        by a reset, which destroys what is still on its way here: files would be lost. So a client that has sent
+        nothing but puts without `id` gets its replies when it is quiet for a moment, or has ended its side.
+        """
+        self._held.append(frame)
+        if not self._is_classic or sum(map(len, self._held)) > HELD_BYTES:
+            await self._release()
+
+    async def _release(self) -> None:
+        if self._held:
+            frames, self._held = b"".join(self._held), []
+            await self._write(frames)
+
+    async def _write(self, data: bytes) -> None:
+        self._channel.write(data)
+        try:
+            async with asyncio.timeout(STALL_S):
+                await self._channel.drain()
+        except TimeoutError:
+            raise ConnectionAbortedError(f"the peer read nothing for {STALL_S:.0f} s") from None
+
+    async def _say_farewell(self, reason: FtpdError) -> None:
+        if self._unsent:  # it would be taken for payload
+            return
+        frame = encode_refusal(reason.code, reason.message, reason.facts, self._request_id)
+        await self._channel.refuse(b"".join((*self._held, frame)))
+
+    async def _clean_up(self) -> None:
+        for opened in self.uploads.values():
+            fields = {"peer": self._peer, "command": "put", "path": str(opened.path), "outcome": "lost"}
+            log.info("transfer", extra=fields)
+        await self.close()
+        if self._payload is not None:
+            self._payload.close()
+
+    def _log(self, header: Header, started: float, outcome: str) -> None:
+        command = str(header.get("cmd"))[:MAX_ID]
+        done = self.transfer
+        is_transfer = command in _TRANSFERS and (done is not None or outcome != "ok")
+        fields = {
+            "peer": self._peer,
+            "command": command,
+            "path": str(done.path) if done else str(header.get("filename", header.get("path", "")))[:MAX_PATH],
+            "bytes": done.size if done else 0,
+            "seconds": round(time.monotonic() - started, 3),
+            "outcome": outcome,
+        }
+        log.log(logging.INFO if is_transfer else logging.DEBUG, "transfer" if is_transfer else "request", extra=fields)
+
+
+_TRANSFERS = frozenset({"put", "begin", "chunk", "commit", "get"})
+_GOING_AWAY = FtpdError(ErrorCode.GOING_AWAY, "the server is shutting down")
+
+
+def _silence(seconds: float) -> FtpdError:
+    return FtpdError(ErrorCode.TIMEOUT, f"nothing arrived for {seconds:.0f} s")

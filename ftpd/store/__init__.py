@@ -1,0 +1,1 @@
+"""What is kept: the contract (`base`), a local folder (`local`), memory (`memory`). Nothing here knows connections."""

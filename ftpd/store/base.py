@@ -1,0 +1,140 @@
+"""The contract of a store.
+
+Commands know nothing else of how files are kept. The contract speaks of chunks at offsets and of whole files, not of
+descriptors, renames or appends: an object store has none of these. `tests/store/test_contract.py` is its other half:
+every implementation passes it.
+
+All methods raise `FtpdError` and nothing else on purpose. Cancelling any of them is safe: nothing half done stays
+visible, and what an upload had taken is given back by `discard` or `close`.
+"""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+from ftpd.payload.files import Source
+from ftpd.wire.digests import Buffer, Digest, Tree
+from ftpd.wire.messages import Algorithm, Durability, Entry, EntryType, IfExists
+from ftpd.wire.paths import RemotePath
+
+
+class Details(NamedTuple):
+    """What is known of a name without reading its content."""
+
+    type: EntryType
+    size: int
+    mtime: int
+    """Whole seconds since 1970; what is older than 1970 counts as 1970."""
+    mtime_ns: int
+    """Nanoseconds on top of `mtime`, below 1,000,000,000."""
+    mode: int
+    """Permission bits, at most 0o777."""
+
+
+class UploadPlan(NamedTuple):
+    """What is announced of an upload before its first byte."""
+
+    path: RemotePath
+    size: int | None
+    """None while nobody knows."""
+    if_exists: IfExists = IfExists.OVERWRITE
+    mtime: int | None = None
+    mtime_ns: int = 0
+    mode: int | None = None
+
+
+class Listing(ABC):
+    """The names in one folder, in no particular order, each that stays there exactly once."""
+
+    unnameable = 0
+    """How many names were left out of the pages so far because no request could name them."""
+
+    @abstractmethod
+    async def next(self, limit: int) -> list[Entry]:
+        """Give up to `limit` further entries; an empty list is the end."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Give back what the listing holds."""
+
+
+class StoredFile(Source, ABC):
+    """A whole file as it was when it was opened: replacing or removing its name does not change what is read."""
+
+    details: Details
+    tree: Tree | None
+    """Its leaves and root, where the store knows them."""
+
+    @abstractmethod
+    async def remember(self, tree: Tree) -> None:
+        """Keep the tree of this very content for later.
+
+        Raises:
+            FtpdError: `changed` if the file has been written to since it was opened.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Give back what the open file holds."""
+
+
+class Upload(ABC):
+    """A file on its way in. Nobody can see it until it is published."""
+
+    @abstractmethod
+    async def write(self, offset: int, data: Buffer, digest: Digest) -> None:
+        """Store bytes at `offset` and feed them to `digest`. `data` may be reused when this returns."""
+
+    @abstractmethod
+    async def publish(self, tree: Tree) -> RemotePath | None:
+        """Give the file its name, in one step, and keep its tree. Durable when this returns, if the store is.
+
+        The file is cut to `tree.size`. Returns the name, which differs from the plan's after `IfExists.RENAME`, or
+        None if the name was taken and the plan says `SKIP`. The upload is over, however this ends.
+
+        Raises:
+            FtpdError: `exists` if the name is taken and the plan says `FAIL`.
+        """
+
+    @abstractmethod
+    async def discard(self) -> None:
+        """Drop what was stored, if it was not published. May be called at any time and more than once."""
+
+
+class Store(ABC):
+    """A tree of files."""
+
+    durability: Durability
+    read_only: bool
+
+    @abstractmethod
+    async def stat(self, path: RemotePath) -> tuple[Details, Tree | None]:
+        """Tell what a name is, and its tree if that is known without reading. Symbolic links are not followed."""
+
+    @abstractmethod
+    async def list(self, path: RemotePath, *, long: bool) -> Listing:
+        """Open a folder; `long` fills in sizes and times."""
+
+    @abstractmethod
+    async def open(self, path: RemotePath) -> StoredFile:
+        """Open a file for reading.
+
+        Raises:
+            FtpdError: `not_regular` for anything but a regular file, without ever waiting for it (a FIFO would).
+        """
+
+    @abstractmethod
+    async def begin(self, plan: UploadPlan) -> Upload | None:
+        """Open an upload, or give None if the name is taken and the plan says `SKIP`.
+
+        Raises:
+            FtpdError: for all that can be known before the first byte: `exists`, `is_directory`, `not_directory`,
+                `symlink`, `no_space`, `read_only`.
+        """
+
+    @abstractmethod
+    async def checksum(self, path: RemotePath, algorithm: Algorithm) -> str:
+        """Give the digest over the content of a file, in hex; kept until the file changes by any means."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Give back what the store holds. Uploads that are still open are lost."""

@@ -1,0 +1,138 @@
+"""Digests of stored files, kept in SQLite so that nothing is hashed twice.
+
+A cache: whatever is wrong with it, it is thrown away and filled again. An entry holds for one state of one file, told
+by size, mtime, ctime and inode. A program can set mtime back, but not ctime, so a changed file never keeps its digests.
+"""
+
+import contextlib
+import logging
+import os
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ftpd.wire.digests import Tree
+from ftpd.wire.messages import Algorithm
+from ftpd.wire.paths import RemotePath
+
+log = logging.getLogger(__name__)
+
+SETTLED_NS = 50_000_000
+"""A file that changed this recently could change again without its ctime showing it (timestamps follow a clock that
+ticks every 1 to 10 ms), so what was read from it is not kept. git calls such files racily clean."""
+
+_SAME_STATE = "size = ? AND mtime_ns = ? AND ctime_ns = ? AND inode = ?"
+
+_SCHEMA = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = OFF;
+CREATE TABLE IF NOT EXISTS files (
+    path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
+    inode INTEGER NOT NULL, chunk_size INTEGER, leaves BLOB, md5 TEXT, sha1 TEXT, sha256 TEXT, blake3 TEXT
+) WITHOUT ROWID;
+"""
+
+
+class State(NamedTuple):
+    """What tells one state of a file from every other."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> "State":
+        """Take the state from a `stat`."""
+        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+    def is_settled(self) -> bool:
+        """Tell whether a later change would be seen."""
+        return abs(time.time_ns() - max(self.mtime_ns, self.ctime_ns)) > SETTLED_NS
+
+
+class DigestCache:
+    """Digests by path and state. Usable from any thread; calls take microseconds but may wait for the disk."""
+
+    def __init__(self, file: Path | None) -> None:
+        """Open the cache in `file`, or in memory."""
+        self._file = file
+        self._lock = threading.Lock()
+        self._database: sqlite3.Connection | None = None
+        with self._lock:
+            self._open()
+
+    def tree(self, path: RemotePath, state: State) -> Tree | None:
+        """Give the tree of a file in this state, if it is known."""
+        row = self._row("chunk_size, leaves", path, state)
+        return Tree(state.size, row[0], row[1]) if row and row[1] is not None else None
+
+    def checksum(self, path: RemotePath, state: State, algorithm: Algorithm) -> str | None:
+        """Give a digest over the content of a file in this state, if it is known."""
+        row = self._row(algorithm.value, path, state)
+        return row[0] if row else None
+
+    def keep_tree(self, path: RemotePath, state: State, tree: Tree) -> None:
+        """Keep the tree of a file in this state."""
+        self._keep(path, state, {"chunk_size": tree.chunk_size, "leaves": tree.leaves})
+
+    def keep_checksum(self, path: RemotePath, state: State, algorithm: Algorithm, digest: str) -> None:
+        """Keep a digest of a file in this state."""
+        self._keep(path, state, {algorithm.value: digest})
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    def _row(self, columns: str, path: RemotePath, state: State) -> tuple[Any, ...] | None:
+        query = f"SELECT {columns} FROM files WHERE path = ? AND {_SAME_STATE}"  # noqa: S608 (columns are ours)
+        return self._execute(query, (str(path), *state))
+
+    def _keep(self, path: RemotePath, state: State, values: dict[str, object]) -> None:
+        names = ", ".join(values)
+        marks = ", ".join("?" * len(values))
+        # What is known of another state of the file goes, what is known of this one stays.
+        self._execute(f"DELETE FROM files WHERE path = ? AND NOT ({_SAME_STATE})", (str(path), *state))  # noqa: S608
+        self._execute(
+            f"INSERT INTO files (path, size, mtime_ns, ctime_ns, inode, {names}) VALUES (?, ?, ?, ?, ?, {marks}) "  # noqa: S608
+            f"ON CONFLICT (path) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in values)}",
+            (str(path), *state, *values.values()),
+        )
+
+    def _execute(self, query: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
+        with self._lock:
+            if self._database is None:
+                return None
+            try:
+                row: tuple[Any, ...] | None = self._database.execute(query, values).fetchone()
+            except sqlite3.Error:
+                log.warning("the digest cache is damaged or can not be written, starting a new one", exc_info=True)
+                self._start_anew()
+                return None
+            return row
+
+    def _open(self) -> None:
+        # "" is a private temporary database that may spill to the disk. Autocommit: no lock is held between calls.
+        name = str(self._file) if self._file else ""
+        self._database = sqlite3.connect(name, check_same_thread=False, isolation_level=None)
+        try:
+            self._database.executescript(_SCHEMA)
+        except sqlite3.Error:
+            log.warning("the digest cache can not be used, starting a new one", exc_info=True)
+            self._start_anew()
+
+    def _start_anew(self) -> None:
+        if self._database is not None:
+            self._database.close()
+        if self._file is not None:
+            for suffix in ("", "-wal", "-shm"):
+                with contextlib.suppress(OSError):
+                    Path(f"{self._file}{suffix}").unlink()
+        self._file = None  # one attempt; a disk that breaks files does not get a third
+        self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        self._database.executescript(_SCHEMA)

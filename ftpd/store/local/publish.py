@@ -1,0 +1,176 @@
+"""Uploads into a local folder: a hidden temporary file that gets its name only when it is whole and on the disk.
+
+The order of the steps in `_publish` is what survives a power cut: the file's bytes are durable before its name points
+to them, and the name is durable before anybody is told. See `docs/operating.md`, "What a reply means".
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+
+from ftpd.payload.files import FileSink
+from ftpd.payload.workers import Workers
+from ftpd.store.base import Upload, UploadPlan
+from ftpd.store.local.beneath import Beneath
+from ftpd.store.local.digests import DigestCache, State
+from ftpd.store.local.errors import from_os_error, os_errors
+from ftpd.store.names import free_names
+from ftpd.wire.digests import Buffer, Digest, Tree
+from ftpd.wire.errors import ErrorCode, FtpdError
+from ftpd.wire.messages import IfExists
+from ftpd.wire.paths import RemotePath
+
+
+class Landing:
+    """What all uploads of one store share: where they are written, and how durable they become."""
+
+    def __init__(self, root: Beneath, temporary: int, digests: DigestCache, workers: Workers, *, sync: bool) -> None:
+        self.root = root
+        self.temporary = temporary
+        """Descriptor of the folder for temporary files, on the same file system as the root."""
+        self.digests = digests
+        self.workers = workers
+        self.sync = sync
+        self.mode = 0o666 & ~_umask()
+
+
+def check_free(root: Beneath, plan: UploadPlan) -> bool:
+    """Refuse what can be refused before the first byte. Returns False if the upload is to be skipped.
+
+    Only for the sake of an early answer: all of it is decided again when the upload is published.
+    """
+    if plan.size is not None:
+        space = os.fstatvfs(root.fd)
+        if plan.size > space.f_bavail * space.f_frsize:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    found = _find(root, plan.path)
+    if found is None:
+        return True
+    _check_replaceable(found, plan.path)
+    if plan.if_exists is IfExists.FAIL:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    return plan.if_exists is not IfExists.SKIP
+
+
+class LocalUpload(Upload):
+    """An upload into a temporary file of the state folder."""
+
+    def __init__(self, landing: Landing, plan: UploadPlan) -> None:
+        self._landing = landing
+        self._plan = plan
+        self._temporary = secrets.token_hex(16)
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            self._fd = os.open(self._temporary, flags, 0o600, dir_fd=landing.temporary)
+        except FileNotFoundError as exc:
+            msg = "the served folder was removed while the server was running"
+            raise FtpdError(ErrorCode.UNAVAILABLE, msg) from exc
+        self._sink = FileSink(self._fd, landing.workers)
+        self._over = False
+
+    async def write(self, offset: int, data: Buffer, digest: Digest) -> None:
+        """See `Upload.write`."""
+        try:
+            await self._sink.write(offset, data, digest)
+        except OSError as exc:
+            raise from_os_error(exc, self._plan.path) from exc
+
+    async def publish(self, tree: Tree) -> RemotePath | None:
+        """See `Upload.publish`."""
+        try:
+            return await self._landing.workers.sync(self._publish, tree)
+        finally:
+            await self.discard()
+
+    async def discard(self) -> None:
+        """See `Upload.discard`."""
+        if not self._over:
+            self._over = True
+            await self._landing.workers.disk(self._discard)
+
+    def _discard(self) -> None:
+        os.close(self._fd)
+        with contextlib.suppress(FileNotFoundError):  # published, or the folder is gone
+            os.unlink(self._temporary, dir_fd=self._landing.temporary)
+
+    def _publish(self, tree: Tree) -> RemotePath | None:
+        landing, plan = self._landing, self._plan
+        with os_errors(plan.path):
+            self._finish_file(tree.size)
+            folder = landing.root.make_folder(plan.path.parent, sync=landing.sync)
+            try:
+                path = self._name_it(folder)
+                if path is None:
+                    return None
+                if landing.sync:
+                    os.fsync(folder)
+            finally:
+                os.close(folder)
+            landing.digests.keep_tree(path, State.of(os.fstat(self._fd)), tree)
+        return path
+
+    def _finish_file(self, size: int) -> None:
+        plan = self._plan
+        os.ftruncate(self._fd, size)  # a chunk sent beyond the end leaves nothing behind
+        os.fchmod(self._fd, self._landing.mode if plan.mode is None else plan.mode)
+        if plan.mtime is not None:
+            mtime_ns = plan.mtime * 1_000_000_000 + plan.mtime_ns
+            os.utime(self._fd, ns=(mtime_ns, mtime_ns))
+        if self._landing.sync:
+            # Never retried: after an error the kernel forgets the bytes and says yes (fsyncgate, LWN 752063).
+            os.fsync(self._fd)
+
+    def _name_it(self, folder: int) -> RemotePath | None:
+        path, if_exists = self._plan.path, self._plan.if_exists
+        if if_exists is IfExists.OVERWRITE:
+            found = _find_in(folder, path.name)
+            if found is not None:
+                _check_replaceable(found, path)
+            os.rename(self._temporary, path.name, src_dir_fd=self._landing.temporary, dst_dir_fd=folder)
+            return path
+        for name in free_names(path) if if_exists is IfExists.RENAME else (path,):
+            try:
+                # Unlike a rename, a link never replaces: of many at once exactly one gets the name.
+                os.link(self._temporary, name.name, src_dir_fd=self._landing.temporary, dst_dir_fd=folder)
+            except FileExistsError:
+                continue
+            os.unlink(self._temporary, dir_fd=self._landing.temporary)
+            return name
+        if if_exists is IfExists.SKIP:
+            return None
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+
+def _find(root: Beneath, path: RemotePath) -> os.stat_result | None:
+    try:
+        folder = root.open_folder(path.parent)
+    except FileNotFoundError:
+        return None
+    try:
+        return _find_in(folder, path.name)
+    finally:
+        os.close(folder)
+
+
+def _find_in(folder: int, name: str) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _check_replaceable(found: os.stat_result, path: RemotePath) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if stat.S_ISLNK(found.st_mode):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), str(path))
+
+
+def _umask() -> int:
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask

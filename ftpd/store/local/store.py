@@ -1,0 +1,265 @@
+"""A store in a local folder: `Store` on top of the kernel's own confinement, publishing and page cache."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from io import FileIO
+from pathlib import Path
+
+from blake3 import blake3
+
+from ftpd.payload.files import FileSource, read_pieces
+from ftpd.payload.workers import Workers
+from ftpd.store.base import Details, Listing, Store, StoredFile, Upload, UploadPlan
+from ftpd.store.local.beneath import Beneath
+from ftpd.store.local.digests import DigestCache, State
+from ftpd.store.local.errors import os_errors
+from ftpd.store.local.publish import Landing, LocalUpload, check_free
+from ftpd.wire.digests import Buffer, Digest, Tree
+from ftpd.wire.errors import ErrorCode, FtpdError
+from ftpd.wire.messages import Algorithm, Durability, Entry, EntryType
+from ftpd.wire.paths import STATE_FOLDER, RemotePath, is_nameable
+
+
+class LocalStore(Store):
+    """Files in a folder and below. Two stores that write can not share a folder; any number that only read can.
+
+    Raises:
+        FtpdError: `busy` if another server writes there; whatever keeps the folder from being used.
+    """
+
+    def __init__(
+        self, root: str | os.PathLike[str], workers: Workers, *, durability: Durability, read_only: bool = False
+    ) -> None:
+        self.durability = durability
+        self.read_only = read_only
+        self._workers = workers
+        self._closing = contextlib.ExitStack()
+        with contextlib.ExitStack() as undo, os_errors(root):
+            self._root = Beneath(root)
+            undo.callback(self._root.close)
+            if read_only:  # changes nothing, so it keeps its digests to itself
+                self._digests = DigestCache(None)
+                undo.callback(self._digests.close)
+            else:
+                state = Path(root) / STATE_FOLDER
+                self._digests, self._landing = self._open_state(state, undo)
+            self._closing = undo.pop_all()
+
+    def _open_state(self, state: Path, undo: contextlib.ExitStack) -> tuple[DigestCache, Landing]:
+        state.mkdir(mode=0o700, exist_ok=True)
+        lock = os.open(state / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        undo.callback(os.close, lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise FtpdError(ErrorCode.BUSY, f"another server already writes to {state.parent}") from exc
+        temporary = state / "tmp"
+        temporary.mkdir(mode=0o700, exist_ok=True)
+        fd = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        undo.callback(os.close, fd)
+        # What a killed server left behind: the lock says that nobody is writing to it.
+        for debris in os.listdir(fd):  # noqa: PTH208 (a descriptor)
+            os.unlink(debris, dir_fd=fd)
+        digests = DigestCache(state / "digests.sqlite")
+        undo.callback(digests.close)
+        sync = self.durability is Durability.FULL
+        return digests, Landing(self._root, fd, digests, self._workers, sync=sync)
+
+    async def stat(self, path: RemotePath) -> tuple[Details, Tree | None]:
+        """See `Store.stat`."""
+        return await self._workers.disk(self._stat, path)
+
+    async def list(self, path: RemotePath, *, long: bool) -> Listing:
+        """See `Store.list`."""
+        return await self._workers.disk(self._list, path, long)
+
+    async def open(self, path: RemotePath) -> StoredFile:
+        """See `Store.open`."""
+        return await self._workers.disk(self._open, path)
+
+    async def begin(self, plan: UploadPlan) -> Upload | None:
+        """See `Store.begin`."""
+        if self.read_only:
+            raise FtpdError(ErrorCode.READ_ONLY, "this server is read-only")
+        return await self._workers.disk(self._begin, plan)
+
+    async def checksum(self, path: RemotePath, algorithm: Algorithm) -> str:
+        """See `Store.checksum`."""
+        return await self._workers.disk(self._checksum, path, algorithm)
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        self._closing.close()
+
+    def _stat(self, path: RemotePath) -> tuple[Details, Tree | None]:
+        with os_errors(path):
+            if not path.parts:
+                return _details(os.fstat(self._root.fd)), None
+            folder = self._root.open_folder(path.parent)
+            try:
+                found = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
+            finally:
+                os.close(folder)
+        tree = self._digests.tree(path, State.of(found)) if stat.S_ISREG(found.st_mode) else None
+        return _details(found), tree
+
+    def _list(self, path: RemotePath, long: bool) -> Listing:  # noqa: FBT001 (called through a pool)
+        with os_errors(path):
+            return LocalListing(self._root.open_folder(path), self._workers, long=long, is_root=not path.parts)
+
+    def _open(self, path: RemotePath) -> StoredFile:
+        with self._regular(path) as (file, found):
+            return LocalFile(file, path, found, self._digests, self._workers)
+
+    @contextlib.contextmanager
+    def _regular(self, path: RemotePath) -> Iterator[tuple[FileIO, os.stat_result]]:
+        """Open a regular file; it is closed if the block raises."""
+        with os_errors(path):
+            file = FileIO(self._root.open(path, os.O_RDONLY), "rb")
+            try:
+                found = os.fstat(file.fileno())
+                if stat.S_ISDIR(found.st_mode):
+                    raise FtpdError(ErrorCode.IS_DIRECTORY, f"{path}: it is a folder")
+                if not stat.S_ISREG(found.st_mode):
+                    raise FtpdError(ErrorCode.NOT_REGULAR, f"{path}: it is not a regular file")
+                yield file, found
+            except BaseException:
+                file.close()
+                raise
+
+    def _begin(self, plan: UploadPlan) -> Upload | None:
+        with os_errors(plan.path):
+            if not check_free(self._root, plan):
+                return None
+            return LocalUpload(self._landing, plan)
+
+    def _checksum(self, path: RemotePath, algorithm: Algorithm) -> str:
+        with self._regular(path) as (file, found):
+            state = State.of(found)
+            known = self._digests.checksum(path, state, algorithm)
+            if known is None:
+                settled = state.is_settled()
+                hasher = (
+                    blake3() if algorithm is Algorithm.BLAKE3 else hashlib.new(algorithm.value, usedforsecurity=False)
+                )
+                read_pieces(file.fileno(), 0, found.st_size, hasher.update)
+                if State.of(os.fstat(file.fileno())) != state:
+                    raise FtpdError(ErrorCode.CHANGED, f"{path}: the file changed while its digest was computed")
+                known = hasher.hexdigest()
+                if settled:
+                    self._digests.keep_checksum(path, state, algorithm, known)
+            file.close()
+            return known
+
+
+class LocalFile(FileSource, StoredFile):
+    """An open regular file of a local store."""
+
+    def __init__(
+        self, file: FileIO, path: RemotePath, found: os.stat_result, digests: DigestCache, workers: Workers
+    ) -> None:
+        super().__init__(file, workers)
+        self._path = path
+        self._state = State.of(found)
+        self._settled = self._state.is_settled()
+        self._digests = digests
+        self.details = _details(found)
+        self.tree = digests.tree(path, self._state)
+
+    async def load(self, offset: int, size: int, digest: Digest | None, *, copy: bool) -> Buffer | None:
+        """See `Source.load`."""
+        with os_errors(self._path):
+            return await super().load(offset, size, digest, copy=copy)
+
+    async def remember(self, tree: Tree) -> None:
+        """See `StoredFile.remember`."""
+        await self._workers.disk(self._remember, tree)
+
+    async def close(self) -> None:
+        """See `StoredFile.close`."""
+        self._file.close()
+
+    def _remember(self, tree: Tree) -> None:
+        with os_errors(self._path):
+            if State.of(os.fstat(self._file.fileno())) != self._state:
+                raise FtpdError(ErrorCode.CHANGED, f"{self._path}: the file changed while it was sent")
+        if self._settled:
+            self._digests.keep_tree(self._path, self._state, tree)
+
+
+class LocalListing(Listing):
+    """The names in one open folder. Takes the descriptor."""
+
+    def __init__(self, folder: int, workers: Workers, *, long: bool, is_root: bool) -> None:
+        self._folder = folder
+        self._workers = workers
+        self._read = _long_entry if long else _short_entry
+        self._is_root = is_root
+        self._found: Iterator[os.DirEntry[str]] = os.scandir(folder)
+
+    async def next(self, limit: int) -> list[Entry]:
+        """See `Listing.next`."""
+        return await self._workers.disk(self._next, limit)
+
+    async def close(self) -> None:
+        """See `Listing.close`."""
+        if self._folder >= 0:
+            self._found.close()  # type: ignore[attr-defined] # scandir's iterator has it, its type does not
+            os.close(self._folder)
+            self._folder = -1
+
+    def _next(self, limit: int) -> list[Entry]:
+        page: list[Entry] = []
+        with os_errors():
+            for found in self._found:
+                if self._is_root and found.name == STATE_FOLDER:
+                    continue
+                if not is_nameable(found.name):
+                    self.unnameable += 1
+                    continue
+                with contextlib.suppress(FileNotFoundError):  # removed since its name was read
+                    page.append(self._read(found))
+                if len(page) == limit:
+                    break
+        return page
+
+
+def _short_entry(found: os.DirEntry[str]) -> Entry:
+    if found.is_symlink():
+        kind = EntryType.SYMLINK
+    elif found.is_dir(follow_symlinks=False):
+        kind = EntryType.DIRECTORY
+    elif found.is_file(follow_symlinks=False):
+        kind = EntryType.FILE
+    else:
+        kind = EntryType.OTHER
+    return Entry(name=found.name, type=kind)
+
+
+def _long_entry(found: os.DirEntry[str]) -> Entry:
+    details = _details(found.stat(follow_symlinks=False))
+    return Entry(
+        name=found.name,
+        type=details.type,
+        size=details.size,
+        mtime=details.mtime,
+        mtime_ns=details.mtime_ns,
+        mode=details.mode,
+    )
+
+
+_TYPES: tuple[tuple[Callable[[int], bool], EntryType], ...] = (
+    (stat.S_ISREG, EntryType.FILE),
+    (stat.S_ISDIR, EntryType.DIRECTORY),
+    (stat.S_ISLNK, EntryType.SYMLINK),
+)
+
+
+def _details(found: os.stat_result) -> Details:
+    kind = next((kind for is_kind, kind in _TYPES if is_kind(found.st_mode)), EntryType.OTHER)
+    mtime, mtime_ns = divmod(max(found.st_mtime_ns, 0), 1_000_000_000)
+    return Details(kind, found.st_size, mtime, mtime_ns, found.st_mode & 0o777)

@@ -1,0 +1,191 @@
+"""A store in memory: for tests, for demonstrations, and as the proof that the contract needs no disk."""
+
+import hashlib
+import time
+from io import FileIO
+from typing import NamedTuple
+
+from blake3 import blake3
+
+from ftpd.store.base import Details, Listing, Store, StoredFile, Upload, UploadPlan
+from ftpd.store.names import free_names
+from ftpd.wire.digests import Buffer, Digest, Tree
+from ftpd.wire.errors import ErrorCode, FtpdError
+from ftpd.wire.messages import Algorithm, Durability, Entry, EntryType, IfExists
+from ftpd.wire.paths import RemotePath
+
+
+class Content(NamedTuple):
+    """A published file."""
+
+    data: bytes
+    tree: Tree
+    details: Details
+
+
+class MemoryStore(Store):
+    """Files in a dictionary. Folders are there as long as something is in them."""
+
+    def __init__(self, *, read_only: bool = False) -> None:
+        self.durability = Durability.NONE
+        self.read_only = read_only
+        self.files: dict[RemotePath, Content] = {}
+
+    async def stat(self, path: RemotePath) -> tuple[Details, Tree | None]:
+        """See `Store.stat`."""
+        if self._is_folder(path):
+            return Details(EntryType.DIRECTORY, 0, 0, 0, 0o755), None
+        content = self._content(path)
+        return content.details, content.tree
+
+    async def list(self, path: RemotePath, *, long: bool) -> Listing:
+        """See `Store.list`."""
+        if not self._is_folder(path):
+            self._content(path)
+            raise FtpdError(ErrorCode.NOT_DIRECTORY, f"{path}: it is not a folder")
+        depth = len(path.parts)
+        names = {file.parts[depth] for file in self.files if file.parts[:depth] == path.parts}
+        return MemoryListing([self._entry(RemotePath((*path.parts, name)), long=long) for name in names])
+
+    async def open(self, path: RemotePath) -> StoredFile:
+        """See `Store.open`."""
+        return MemoryFile(self._content(path))
+
+    async def begin(self, plan: UploadPlan) -> Upload | None:
+        """See `Store.begin`."""
+        if self.read_only:
+            raise FtpdError(ErrorCode.READ_ONLY, "this server is read-only")
+        self.check_place(plan.path)
+        if plan.path in self.files:
+            if plan.if_exists is IfExists.FAIL:
+                raise FtpdError(ErrorCode.EXISTS, f"{plan.path}: the name is taken")
+            if plan.if_exists is IfExists.SKIP:
+                return None
+        return MemoryUpload(self, plan)
+
+    async def checksum(self, path: RemotePath, algorithm: Algorithm) -> str:
+        """See `Store.checksum`."""
+        data = self._content(path).data
+        if algorithm is Algorithm.BLAKE3:
+            return blake3(data).hexdigest()
+        return hashlib.new(algorithm.value, data, usedforsecurity=False).hexdigest()
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        self.files.clear()
+
+    def check_place(self, path: RemotePath) -> None:
+        """Refuse a name that a file can not have."""
+        if self._is_folder(path):
+            raise FtpdError(ErrorCode.IS_DIRECTORY, f"{path}: it is a folder")
+        for depth in range(1, len(path.parts)):
+            if RemotePath(path.parts[:depth]) in self.files:
+                raise FtpdError(ErrorCode.NOT_DIRECTORY, f"{path}: a part of the name is not a folder")
+
+    def _is_folder(self, path: RemotePath) -> bool:
+        depth = len(path.parts)
+        return not depth or any(len(file.parts) > depth and file.parts[:depth] == path.parts for file in self.files)
+
+    def _content(self, path: RemotePath) -> Content:
+        self.check_place(path)
+        if path not in self.files:
+            raise FtpdError(ErrorCode.NOT_FOUND, f"{path}: there is no such file or folder")
+        return self.files[path]
+
+    def _entry(self, path: RemotePath, *, long: bool) -> Entry:
+        content = self.files.get(path)
+        kind = EntryType.FILE if content else EntryType.DIRECTORY
+        if not long:
+            return Entry(name=path.name, type=kind)
+        details = content.details if content else Details(kind, 0, 0, 0, 0o755)
+        return Entry(
+            name=path.name,
+            type=kind,
+            size=details.size,
+            mtime=details.mtime,
+            mtime_ns=details.mtime_ns,
+            mode=details.mode,
+        )
+
+
+class MemoryListing(Listing):
+    """A listing that was complete when it was opened."""
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self._entries = entries
+
+    async def next(self, limit: int) -> list[Entry]:
+        """See `Listing.next`."""
+        page, self._entries = self._entries[:limit], self._entries[limit:]
+        return page
+
+    async def close(self) -> None:
+        """See `Listing.close`."""
+
+
+class MemoryFile(StoredFile):
+    """An open file."""
+
+    def __init__(self, content: Content) -> None:
+        self._data = memoryview(content.data)
+        self.details = content.details
+        self.tree = content.tree
+
+    def file(self) -> FileIO | None:
+        """See `Source.file`."""
+        return None
+
+    async def load(self, offset: int, size: int, digest: Digest | None, *, copy: bool) -> Buffer | None:
+        """See `Source.load`."""
+        del copy
+        data = self._data[offset : offset + size]
+        if digest is not None:
+            digest.update(data)
+        return data
+
+    async def remember(self, tree: Tree) -> None:
+        """See `StoredFile.remember`."""
+
+    async def close(self) -> None:
+        """See `StoredFile.close`."""
+
+
+class MemoryUpload(Upload):
+    """A file on its way in."""
+
+    def __init__(self, store: MemoryStore, plan: UploadPlan) -> None:
+        self._store = store
+        self._plan = plan
+        self._data = bytearray()
+
+    async def write(self, offset: int, data: Buffer, digest: Digest) -> None:
+        """See `Upload.write`."""
+        digest.update(data)
+        self._data.extend(bytes(max(0, offset - len(self._data))))
+        self._data[offset : offset + len(data)] = data
+
+    async def publish(self, tree: Tree) -> RemotePath | None:
+        """See `Upload.publish`."""
+        path, files = self._plan.path, self._store.files
+        self._store.check_place(path)
+        if path in files:
+            match self._plan.if_exists:
+                case IfExists.SKIP:
+                    return None
+                case IfExists.FAIL:
+                    raise FtpdError(ErrorCode.EXISTS, f"{path}: the name is taken")
+                case IfExists.RENAME:
+                    path = next(name for name in free_names(path) if name not in files)
+                case IfExists.OVERWRITE:
+                    pass
+        plan = self._plan
+        now = divmod(time.time_ns(), 1_000_000_000)
+        mtime, mtime_ns = now if plan.mtime is None else (plan.mtime, plan.mtime_ns)
+        mode = 0o644 if plan.mode is None else plan.mode
+        details = Details(EntryType.FILE, tree.size, mtime, mtime_ns, mode)
+        files[path] = Content(bytes(self._data[: tree.size]), tree, details)
+        return path
+
+    async def discard(self) -> None:
+        """See `Upload.discard`."""
+        self._data.clear()

@@ -1,0 +1,26 @@
+"""Names for `IfExists.RENAME`."""
+
+import contextlib
+from collections.abc import Iterator
+
+from ftpd.wire.limits import MAX_COMPONENT
+from ftpd.wire.paths import BadPathError, RemotePath
+
+MAX_RENAMES = 10_000
+"""Names that are tried before an upload is refused with `exists`."""
+
+
+def free_names(path: RemotePath) -> Iterator[RemotePath]:
+    """Give the name itself, then `name (1).ext`, `name (2).ext`, …, cut so that they are not too long."""
+    yield path
+    stem, dot, extension = path.name.rpartition(".")
+    if not stem:  # no dot, or only a leading one
+        stem, dot, extension = path.name, "", ""
+    for number in range(1, MAX_RENAMES):
+        tail = f" ({number}){dot}{extension}"
+        with contextlib.suppress(BadPathError):
+            yield path.with_name(_cut(stem, MAX_COMPONENT - len(tail.encode())) + tail)
+
+
+def _cut(text: str, size: int) -> str:
+    return text.encode()[: max(size, 1)].decode(errors="ignore")
