@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import resource
-import socket
 
 from ftpd.payload.channel import Channel, ChannelProtocol
 from ftpd.session import Session
@@ -24,12 +23,6 @@ FILES_PER_CONNECTION = 3
 
 MAX_FAREWELLS = 256
 """Connections that are being refused politely at the same time; beyond that they are cut."""
-
-DEAD_PEER_MS = 300_000
-"""How long sent bytes may stay unacknowledged before the kernel gives the connection up (TCP_USER_TIMEOUT, tcp(7))."""
-
-KEEPALIVE_S = 60
-"""Silence after which the kernel asks whether the peer's machine is still there."""
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +80,6 @@ class Server:
         if len(self._sessions) >= self.max_connections:
             self._turn_away(channel)
             return
-        _keep_alive(channel)
         session = Session(channel, self._store, self._limits)
         task = asyncio.get_running_loop().create_task(session.run())
         self._sessions[session] = task
@@ -112,11 +104,3 @@ def _affordable_connections() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
     return max(1, (soft - RESERVED_FILES) // FILES_PER_CONNECTION)
-
-
-def _keep_alive(channel: Channel) -> None:
-    sock: socket.socket = channel.writer.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER_MS)

@@ -1,0 +1,77 @@
+"""ftpc: the client of ftpd, as a library.
+
+    async with ftpc.connect("ftpd://host") as client:
+        await client.put("big.mp4")
+
+Names are imported when they are first used, so that the command line starts fast.
+"""
+
+from typing import TYPE_CHECKING
+
+from ftpd import __version__
+
+if TYPE_CHECKING:
+    from ftpc.address import Address, parse_address
+    from ftpc.client import Client, GetResult, PutResult, connect
+    from ftpc.errors import (
+        AddressError,
+        ChangedError,
+        ConnectError,
+        ConnectionLostError,
+        FtpcError,
+        IntegrityError,
+        LocalFileError,
+        LocalNotFoundError,
+        ProtocolError,
+        RefusedError,
+        RemoteNameError,
+    )
+    from ftpc.progress import Item, NoProgress, Phase, Progress
+    from ftpd.wire.messages import Algorithm, Entry, EntryType, Greeting, IfExists, Status
+
+__all__ = [
+    "Address",
+    "AddressError",
+    "Algorithm",
+    "ChangedError",
+    "Client",
+    "ConnectError",
+    "ConnectionLostError",
+    "Entry",
+    "EntryType",
+    "FtpcError",
+    "GetResult",
+    "Greeting",
+    "IfExists",
+    "IntegrityError",
+    "Item",
+    "LocalFileError",
+    "LocalNotFoundError",
+    "NoProgress",
+    "Phase",
+    "Progress",
+    "ProtocolError",
+    "PutResult",
+    "RefusedError",
+    "RemoteNameError",
+    "Status",
+    "__version__",
+    "connect",
+    "parse_address",
+]
+
+_HOMES = {
+    "ftpc.address": ("Address", "parse_address"),
+    "ftpc.client": ("Client", "GetResult", "PutResult", "connect"),
+    "ftpc.progress": ("Item", "NoProgress", "Phase", "Progress"),
+    "ftpd.wire.messages": ("Algorithm", "Entry", "EntryType", "Greeting", "IfExists", "Status"),
+}
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = next((module for module, names in _HOMES.items() if name in names), "ftpc.errors")
+    return getattr(import_module(home), name)

@@ -7,6 +7,8 @@ attached they go straight into its buffers (`asyncio.BufferedProtocol`). Both mo
 
 import asyncio
 import contextlib
+import socket
+import sys
 from collections.abc import Callable
 from io import FileIO
 from typing import cast
@@ -25,6 +27,12 @@ LINGER_S = 2.0
 LINGER_BYTES = 64 * 1024 * KIB
 """How much of it, likewise."""
 
+DEAD_PEER_MS = 300_000
+"""How long sent bytes may stay unacknowledged before the kernel gives the connection up (TCP_USER_TIMEOUT, tcp(7))."""
+
+KEEPALIVE_S = 60
+"""Silence after which the kernel asks whether the peer's machine is still there."""
+
 # One for all connections: what arrives in it is copied out before anything else can happen.
 _scratch = memoryview(bytearray(STREAM_LIMIT))
 
@@ -35,6 +43,7 @@ class ChannelProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
     def __init__(self, accepted: Callable[["Channel"], None] | None = None) -> None:
         self.reader = asyncio.StreamReader(limit=STREAM_LIMIT)
         self.payload: PayloadReader | None = None
+        self.has_ended = False
         self._accepted = accepted
         super().__init__(self.reader, self._start if accepted else None)
 
@@ -58,11 +67,13 @@ class ChannelProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool | None:
         """Take note that the peer sends no more (called by the transport)."""
+        self.has_ended = True
         self._fail_payload(None)
         return super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take note that the connection is gone (called by the transport)."""
+        self.has_ended = True
         self._fail_payload(exc)
         super().connection_lost(exc)
 
@@ -81,6 +92,9 @@ class Channel:
         self.reader = reader
         self.writer = writer
         self._protocol = protocol
+        # `drain` then waits until the kernel has everything, after which a buffer may be used again.
+        writer.transport.set_write_buffer_limits(0)
+        _keep_alive(writer)
 
     @property
     def peer(self) -> str:
@@ -147,16 +161,21 @@ class Channel:
         return payload
 
     def write(self, data: bytes | memoryview) -> None:
-        """Queue bytes to be sent; `drain` waits for them. A view must not change until then."""
+        """Queue bytes to be sent. A view must not change until `drain` has returned."""
         self.writer.write(data)
 
     async def drain(self) -> None:
-        """Wait until there is room for more to be sent.
+        """Wait until the kernel has taken all that is queued.
 
         Raises:
             ConnectionError: the connection is lost.
         """
         await self.writer.drain()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the peer has said its last, so that no reply can be expected any more."""
+        return self._protocol.has_ended or self.writer.is_closing()
 
     @property
     def is_encrypted(self) -> bool:
@@ -206,6 +225,16 @@ class Channel:
     def abort(self) -> None:
         """Close at once; what is queued is lost."""
         self.writer.transport.abort()
+
+
+def _keep_alive(writer: asyncio.StreamWriter) -> None:
+    sock: socket.socket | None = writer.get_extra_info("socket")
+    if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER_MS)
 
 
 async def connect(host: str, port: int) -> Channel:

@@ -88,7 +88,7 @@ def tree_of(data: Buffer) -> Tree:
 
 
 def chunk_size_for(size: int) -> int:
-    """Give the chunk size of a file of `size` bytes: the least power of two from `MIN_CHUNK` that gives `MAX_CHUNKS`."""
+    """Give the chunk size of a file: the least power of two from `MIN_CHUNK` that cuts it in at most `MAX_CHUNKS`."""
     chunk_size = MIN_CHUNK
     while chunk_size * MAX_CHUNKS < size:
         chunk_size *= 2

@@ -9,9 +9,6 @@ LENGTH_SIZE = 4
 MAX_HEADER = 64 * KIB
 """Largest header. A page of a listing fits; a flood of headers costs the receiver little."""
 
-MAX_HEADER_BEFORE_LOGIN = 4 * KIB
-"""Largest header from a peer that has not logged in: unauthenticated peers get tiny buffers (OpenSSH CVE-2025-26466)."""
-
 MAX_DEPTH = 8
 """Deepest nesting of a header. Ours use 3; deeper ones only serve to exhaust a parser's stack."""
 
@@ -36,11 +33,11 @@ MIN_CHUNK = 8 * MIB
 MAX_CHUNKS = 8192
 """Most chunks of a file whose size is known, so that its leaf digests fit in 256 KiB."""
 
-STREAM_CHUNK = 16 * MIB
+STREAM_CHUNK = 8 * MIB
 """Chunk of an upload of unknown size: its sender has to hold one in memory to announce its digest."""
 
 MAX_STREAM_CHUNKS = 65_536
-"""Most chunks of an upload of unknown size (1 TiB), so that its leaf digests fit in 2 MiB."""
+"""Most chunks of an upload of unknown size (512 GiB), so that its leaf digests fit in 2 MiB."""
 
 MAX_UPLOADS = 16
 """Open chunked uploads of one connection. Each holds a file descriptor of the server."""

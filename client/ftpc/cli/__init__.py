@@ -1,0 +1,80 @@
+"""The command line of the client: one file per verb, found here."""
+
+import sys
+from collections.abc import Sequence
+
+from ftpc import __version__
+
+VERBS = {
+    "put": ("ftpc.cli.put", "upload files, or standard input"),
+    "get": ("ftpc.cli.get", "download files, or to standard output"),
+    "ls": ("ftpc.cli.ls", "list a folder"),
+    "stat": ("ftpc.cli.stat", "tell what a name is"),
+    "md5": ("ftpc.cli.md5", "print MD5 digests as md5sum does, or check a list of them"),
+    "sum": ("ftpc.cli.sum", "print digests: md5, sha1, sha256 or blake3"),
+    "ping": ("ftpc.cli.ping", "ask the server for a sign of life"),
+}
+"""Where each verb is; only the one that is asked for is imported."""
+
+ALIASES = {"upload": "put", "download": "get", "list": "ls", "dir": "ls"}
+
+_HELP = """\
+usage: ftpc VERB [OPTIONS] [ARGUMENTS]
+
+examples:
+  ftpc put big.mp4                       upload a file
+  ftpc put *.csv --to data               upload several into a folder
+  ftpc get a.txt                         download a file into this folder
+  ftpc get data/x.csv -o -  | head       download to standard output
+  ftpc ls -lh data                       list a folder
+  ftpc md5 big.mp4                       the same line md5sum prints
+  ftpc --server 10.0.0.7:9527 ls         another server; or set FTPC_SERVER
+
+verbs:
+{verbs}
+
+`ftpc VERB --help` tells more. Exit status: 0 all done and verified, 2 usage, 3 not found, 4 local file, 5 network (try
+again), 6 not allowed, 7 conflict, 8 damaged, 10 no space, 1 others or several kinds, 130 interrupted.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in {"-V", "--version", "version"}:
+        print(f"ftpc {__version__}")
+        return 0
+    place = _find_verb(arguments)
+    if place is None:
+        return _explain(arguments)
+    verb = arguments.pop(place)
+
+    from ftpc.cli.run import run_verb
+
+    module, _ = VERBS[ALIASES.get(verb, verb)]
+    return run_verb(module, ALIASES.get(verb, verb), arguments)
+
+
+def _find_verb(arguments: Sequence[str]) -> int | None:
+    """Give the place of the verb: options of every verb may stand before it."""
+    skip = False
+    for place, argument in enumerate(arguments):
+        if skip:
+            skip = False
+        elif argument in {"--server", "-j", "--jobs"}:
+            skip = True
+        elif not argument.startswith("-"):
+            return place if argument in VERBS or argument in ALIASES else None
+        elif argument in {"-h", "--help"}:
+            return None
+    return None
+
+
+def _explain(arguments: Sequence[str]) -> int:
+    verbs = "\n".join(f"  {name:6} {text}" for name, (_, text) in VERBS.items())
+    if not arguments or {"-h", "--help", "help"} & set(arguments):
+        print(_HELP.format(verbs=verbs), end="")
+        return 0
+    word = next((argument for argument in arguments if not argument.startswith("-")), arguments[0])
+    print(f"ftpc: there is no verb {word!r}; use one of: {', '.join(VERBS)}; see ftpc --help", file=sys.stderr)
+    return 2

@@ -1,0 +1,94 @@
+"""A job: several files at the same time, one display, one summary."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+from ftpc.cli.exits import Exit, exit_of_all
+from ftpc.cli.terminal import Terminal
+from ftpc.errors import FtpcError
+from ftpc.ui.base import Display
+from ftpc.ui.text import count_text, rate_text, seconds_text, size_text
+
+T = TypeVar("T")
+
+
+class Outcome(NamedTuple):
+    """What became of one file."""
+
+    size: int
+    skipped: bool = False
+
+
+async def run_job(
+    tasks: Sequence[T],
+    work: Callable[[T, Display], Awaitable[Outcome]],
+    jobs: int,
+    terminal: Terminal,
+    display: Display,
+) -> Exit:
+    """Work on all tasks, `jobs` at a time, and sum up. An error of one does not keep the others from being done."""
+    started = time.monotonic()
+    outcomes: list[Outcome] = []
+    errors: list[FtpcError] = []
+    rest = iter(tasks)
+
+    async def work_off() -> None:
+        for task in rest:
+            try:
+                outcomes.append(await work(task, display))
+            except FtpcError as exc:
+                errors.append(exc)
+
+    display.open()
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(jobs, len(tasks))):
+                group.create_task(work_off())
+    except* BrokenPipeError as group_error:
+        raise BrokenPipeError from group_error
+    finally:
+        display.close()
+    for error in errors:
+        terminal.complain(error)
+    _sum_up(outcomes, errors, time.monotonic() - started, terminal)
+    return exit_of_all(errors)
+
+
+def pick_display(choice: str, terminal: Terminal) -> Display:
+    """Choose how progress is shown."""
+    if terminal.json:
+        from ftpc.ui.events import EventDisplay
+
+        return EventDisplay(terminal.stdout)
+    if choice == "none" or terminal.quiet:
+        return Display()
+    if choice == "bar" or (choice == "auto" and terminal.can_draw):
+        from ftpc.ui.bars import BarDisplay
+
+        return BarDisplay(terminal.stderr)
+    from ftpc.ui.plain import PlainDisplay
+
+    return PlainDisplay(terminal.stderr)
+
+
+def _sum_up(outcomes: Sequence[Outcome], errors: Sequence[FtpcError], seconds: float, terminal: Terminal) -> None:
+    moved = [outcome for outcome in outcomes if not outcome.skipped]
+    skipped = len(outcomes) - len(moved)
+    size = sum(outcome.size for outcome in moved)
+    if terminal.json:
+        terminal.json_data(
+            event="summary",
+            files=len(moved),
+            skipped=skipped,
+            failed=len(errors),
+            bytes=size,
+            seconds=round(seconds, 3),
+            verified=not errors,
+        )
+    extras = [f"{skipped} skipped"] if skipped else []
+    extras += [f"{len(errors)} failed"] if errors else []
+    extras += ["verified"] if moved else []
+    figures = f"{size_text(size)} in {seconds_text(seconds)} ({rate_text(size, seconds)})"
+    terminal.say(", ".join((count_text(len(moved), "file"), figures, *extras)))

@@ -1,0 +1,59 @@
+"""Options that every verb has, and what is shared in reading the command line."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import NoReturn
+
+from ftpc.address import DEFAULT_SERVER
+from ftpc.cli.exits import Exit
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the line and end."""
+        self.exit(Exit.USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def new_parser(verb: str, description: str, examples: str, *, help_options: Sequence[str] = ("-h", "--help")) -> Parser:
+    """Make the parser of a verb, with the options that all have. Its help leads with examples."""
+    parser = Parser(
+        prog=f"ftpc {verb}",
+        description=f"examples:\n{examples}\n{description}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    parser.add_argument(*help_options, action="help", help="show this help")
+    parser.add_argument(
+        "--server",
+        metavar="HOST[:PORT]|URL",
+        default=os.environ.get("FTPC_SERVER") or DEFAULT_SERVER,
+        help=f"the server (default: FTPC_SERVER in the environment, else {DEFAULT_SERVER})",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON for programs (docs/json.md)")
+    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress and no summary")
+    parser.add_argument("-v", "--verbose", action="store_true", help="tell more; a bug shows its traceback anyway")
+    return parser
+
+
+def add_jobs(parser: Parser) -> None:
+    """Add what verbs that move files have in common."""
+    parser.add_argument(
+        "-j", "--jobs", type=_jobs, default=4, metavar="N", help="files at the same time (default: %(default)s)"
+    )
+    parser.add_argument("-p", "--preserve", action="store_true", help="keep modification times and modes")
+    parser.add_argument(
+        "--progress",
+        choices=("auto", "bar", "plain", "none"),
+        default="auto",
+        help="how progress is shown (default: bars on a terminal, else a line every few seconds)",
+    )
+
+
+def _jobs(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 64")
+    return int(text)

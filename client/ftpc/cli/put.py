@@ -1,0 +1,72 @@
+"""`ftpc put`: upload files, or standard input."""
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from ftpc.cli.exits import Exit
+from ftpc.cli.jobs import Outcome, pick_display, run_job
+from ftpc.cli.options import Parser, add_jobs, new_parser
+from ftpc.cli.terminal import Terminal
+from ftpc.client import Client
+from ftpc.progress import Progress
+from ftpd.wire.messages import IfExists
+
+EXAMPLES = """\
+  ftpc put big.mp4                     as big.mp4
+  ftpc put a.csv b.csv --to data/2026  as data/2026/a.csv and data/2026/b.csv
+  ftpc put report.pdf --as final.pdf   under another name
+  pg_dump db | ftpc put - --as db.sql  what comes from a pipe
+"""
+
+
+def make_parser(verb: str) -> Parser:
+    """Make the parser of its command line."""
+    parser = new_parser(verb, "Upload files. Each appears on the server as a whole, verified and durable.", EXAMPLES)
+    parser.add_argument("files", nargs="+", metavar="FILE", help="a local file; - is standard input")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--to", metavar="DIR", help="the remote folder they go into; made when missing")
+    place.add_argument("--as", dest="name", metavar="NAME", help="the remote name of the one file")
+    parser.add_argument(
+        "--if-exists",
+        type=IfExists,
+        choices=list(IfExists),
+        default=IfExists.OVERWRITE,
+        metavar="|".join(IfExists),
+        help="what happens to a name that is taken (default: overwrite)",
+    )
+    add_jobs(parser)
+    return parser
+
+
+async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
+    """Upload."""
+    files: list[str] = args.files
+    if args.name is not None and len(files) > 1:
+        make_parser("put").error("--as names one file; use --to DIR for several")
+    if "-" in files and args.name is None:
+        make_parser("put").error("standard input has no name; give it one with --as NAME")
+    display = pick_display(args.progress, terminal)
+    display.expect(len(files), _size(files))
+
+    async def put(file: str, progress: Progress) -> Outcome:
+        remote = args.name if args.name is not None else f"{args.to or ''}/{Path(file).name}"
+        source = sys.stdin.fileno() if file == "-" else file
+        result = await client.put(source, remote, if_exists=args.if_exists, preserve=args.preserve, progress=progress)
+        if terminal.json:
+            terminal.json_data(event="done", local=file, **result._asdict())
+        elif result.skipped:
+            terminal.say(f"{file}: skipped, {result.remote} exists")
+        elif result.remote != client.remote_name(remote):
+            terminal.say(f"{file}: stored as {result.remote}")
+        return Outcome(result.size, result.skipped)
+
+    return await run_job(files, put, args.jobs, terminal, display)
+
+
+def _size(files: list[str]) -> int | None:
+    """Add up what is to be sent; what can not be looked at fails in its turn."""
+    if "-" in files:
+        return None
+    paths = [Path(file) for file in files]
+    return sum(path.stat().st_size for path in paths if path.is_file())

@@ -1,0 +1,77 @@
+"""Running a verb: the event loop, signals, and how errors end a command."""
+
+import asyncio
+import contextlib
+import importlib
+import os
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Coroutine, Sequence
+from typing import Protocol, cast
+
+from ftpc.cli.exits import Exit, exit_of
+from ftpc.cli.options import Parser
+from ftpc.cli.terminal import Terminal
+from ftpc.client import Client, connect
+from ftpc.errors import FtpcError
+
+
+class Verb(Protocol):
+    """What the module of a verb has."""
+
+    def make_parser(self, verb: str) -> Parser:
+        """Make the parser of its command line."""
+
+    async def run(self, args: Namespace, client: Client, terminal: Terminal) -> Exit:
+        """Do it."""
+
+
+def run_verb(module: str, verb: str, arguments: Sequence[str]) -> int:
+    """Read the command line of a verb and run it. Returns the exit status."""
+    code = cast("Verb", importlib.import_module(module))
+    args = code.make_parser(verb).parse_args(arguments)
+    terminal = Terminal(json=args.json, quiet=args.quiet, verbose=args.verbose)
+    try:
+        status = asyncio.run(_interruptible(_connected(code, args, terminal), terminal))
+        sys.stdout.flush()
+    except FtpcError as exc:
+        terminal.complain(exc)
+        return exit_of(exc)
+    except BrokenPipeError:
+        # Whoever read our output has had enough. Nothing more can be said there, also not by Python at its end.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.PIPE
+    return status
+
+
+async def _connected(code: Verb, args: Namespace, terminal: Terminal) -> Exit:
+    async with connect(args.server, connections=getattr(args, "jobs", 1)) as client:
+        return await code.run(args, client, terminal)
+
+
+async def _interruptible(work: Coroutine[None, None, Exit], terminal: Terminal) -> Exit:
+    """Let SIGINT and SIGTERM end the work in good order, and a second one at once."""
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(work)
+    received: list[int] = []
+
+    def act(number: int) -> None:
+        if received:
+            if terminal.can_draw:
+                os.write(2, b"\x1b[?25h")  # the cursor, which the bars had hidden
+            os._exit(128 + number)
+        received.append(number)
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows
+            loop.add_signal_handler(number, act, number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not received:
+            raise
+        terminal.say("ftpc: interrupted; nothing half done is visible on either side")
+        return Exit(128 + received[0])

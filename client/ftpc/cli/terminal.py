@@ -1,0 +1,47 @@
+"""Where a command prints: data to standard output, talk to standard error."""
+
+import os
+import sys
+from typing import TextIO
+
+from ftpc.errors import FtpcError, RefusedError
+
+
+class Terminal:
+    """The streams of a command, and what the user wants to see on them."""
+
+    def __init__(self, *, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
+        self.stdout: TextIO = sys.stdout
+        self.stderr: TextIO = sys.stderr
+        self.json = json
+        self.quiet = quiet
+        self.verbose = verbose
+
+    @property
+    def can_draw(self) -> bool:
+        """Whether standard error is a terminal that can move its cursor."""
+        return self.stderr.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", ""}
+
+    def data(self, line: str) -> None:
+        """Print a line of what was asked for."""
+        print(line, file=self.stdout)
+
+    def json_data(self, **fields: object) -> None:
+        """Print an object for a program."""
+        from ftpc.ui.events import write_json
+
+        write_json(self.stdout, **fields)
+
+    def say(self, line: str) -> None:
+        """Tell something, unless the user wants quiet."""
+        if not self.quiet:
+            print(line, file=self.stderr, flush=True)
+
+    def complain(self, error: FtpcError) -> None:
+        """Tell of an error in one line, and to programs as an object."""
+        from ftpc.ui.text import safe_text
+
+        print(f"ftpc: {safe_text(error.message)}", file=self.stderr, flush=True)
+        if self.json:
+            facts = error.facts if isinstance(error, RefusedError) else {}
+            self.json_data(event="error", error={**facts, "code": error.code, "message": error.message})

@@ -1,0 +1,335 @@
+"""The library: a client that keeps a few connections to one server and moves files over them.
+
+What only transfers need is imported by the first transfer, so that asking a question starts fast.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+
+from ftpc.address import Address, parse_address
+from ftpc.connection import CONNECT_S, Connection
+from ftpc.errors import LocalFileError, RefusedError, RemoteNameError
+from ftpc.progress import Item, NoProgress, Phase, Progress
+from ftpd.wire.messages import (
+    Algorithm,
+    Checksum,
+    Entry,
+    Get,
+    Greeting,
+    IfExists,
+    Ls,
+    Md5,
+    Page,
+    Ping,
+    Pong,
+    Reply,
+    Request,
+    Stat,
+    Status,
+    Sum,
+)
+from ftpd.wire.paths import BadPathError, RemotePath
+
+if TYPE_CHECKING:
+    from ftpd.payload.workers import Workers
+
+CONNECTIONS = 4
+"""Transfers at the same time: what fills a path with a long round trip (measured by others: 4 streams reach the ceiling
+of a 138 ms path, 16 are worse) without crowding out everybody else."""
+
+R = TypeVar("R", bound=Reply)
+
+
+class PutResult(NamedTuple):
+    """What became of an upload. It is stored, verified, and as durable as the server's greeting says."""
+
+    remote: str
+    """The name it got, which differs from the one asked for after `IfExists.RENAME`."""
+    size: int
+    root: str | None
+    """The root digest; None if it was skipped."""
+    skipped: bool
+
+
+class GetResult(NamedTuple):
+    """What became of a download. It is verified, and durable if it went to a file."""
+
+    local: Path | None
+    size: int
+    mtime: float
+    mode: int
+
+
+class Client:
+    """A server, as a client sees it. Use it with `async with`, from one event loop.
+
+    Any number of coroutines may use one client; at most `connections` of them have a connection at the same time.
+    All methods raise `FtpcError` and nothing else on purpose, and may be cancelled: neither side keeps half a file.
+    """
+
+    def __init__(
+        self, address: Address, *, connections: int = CONNECTIONS, connect_timeout_s: float = CONNECT_S
+    ) -> None:
+        self.address = address
+        self._connect_timeout_s = connect_timeout_s
+        self._room = asyncio.Semaphore(connections)
+        self._idle: list[Connection] = []
+        self._threads: Workers | None = None
+
+    def __repr__(self) -> str:
+        return f"<Client {self.address} {len(self._idle)} idle connections>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections. Transfers must be over."""
+        while self._idle:
+            await self._idle.pop().close()
+        if self._threads is not None:
+            self._threads.close()
+
+    async def put(
+        self,
+        source: str | os.PathLike[str] | int,
+        remote: str | None = None,
+        *,
+        if_exists: IfExists = IfExists.OVERWRITE,
+        preserve: bool = False,
+        progress: Progress | None = None,
+    ) -> PutResult:
+        """Upload a file. When this returns, the server has it, verified and durable.
+
+        Args:
+            source: a local file, or the descriptor of a stream that is read to its end.
+            remote: its name on the server; by default the file's own name. Missing folders are made.
+            if_exists: what happens if the name is taken.
+            preserve: send modification time and mode along (not for streams).
+            progress: is told how it goes.
+
+        Raises:
+            ChangedError: the local file changed meanwhile.
+            RefusedError: the server did not take it.
+            FtpcError: anything else that can go wrong.
+        """
+        from ftpc.files import LocalSource, PipeSource
+        from ftpc.transfer.upload import Plan, upload_file, upload_stream
+
+        progress = progress or NoProgress()
+        if remote is None:
+            if isinstance(source, int):
+                raise RemoteNameError("a stream has no name of its own; say what it is to be called")
+            remote = Path(source).name
+        plan = Plan(self.remote_name(remote), if_exists, preserve)
+        if isinstance(source, int):
+            item = Item(plan.remote, None, Phase.SENDING)
+            pipe = PipeSource(source, self._workers)
+            async with self._connection() as connection, _shown(item, progress):
+                stored = await upload_stream(connection, pipe, plan, item, progress, self._workers)
+        else:
+            with contextlib.closing(LocalSource(Path(source), self._workers)) as file:
+                item = Item(plan.remote, file.size, Phase.SENDING)
+                async with self._connection() as connection, _shown(item, progress):
+                    stored = await upload_file(connection, file, plan, item, progress)
+                    item.done = stored.filesize
+        return PutResult(stored.filename, stored.filesize, stored.root, stored.skipped)
+
+    async def get(
+        self,
+        remote: str,
+        target: str | os.PathLike[str] | int = ".",
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        preserve: bool = False,
+        progress: Progress | None = None,
+    ) -> GetResult:
+        """Download a file. When this returns, the target is there as a whole, verified and durable.
+
+        Args:
+            remote: its name on the server.
+            target: the local file, or a folder it goes into; or a descriptor that is written to as bytes come, before
+                they are verified.
+            offset: the first byte that is wanted.
+            length: how many bytes are wanted; by default all.
+            preserve: keep modification time and mode.
+            progress: is told how it goes.
+
+        Raises:
+            IntegrityError: what arrived is damaged. Nothing was kept.
+            RefusedError: the server did not give it.
+            FtpcError: anything else that can go wrong.
+        """
+        from ftpc.files import Partial, PipeSink
+        from ftpc.transfer.download import download
+
+        progress = progress or NoProgress()
+        request = Get(filename=self.remote_name(remote), offset=offset, length=length)
+        item = Item(request.filename, None, Phase.RECEIVING)
+        if isinstance(target, int):
+            sink = PipeSink(target, self._workers)
+            async with self._connection() as connection, _shown(item, progress):
+                content = await download(connection, request, sink, item, progress)
+            return GetResult(None, content.length, _seconds(content.mtime, content.mtime_ns), content.mode)
+        local = _local_target(request.filename, Path(target))
+        with contextlib.closing(Partial(local, self._workers)) as partial:
+            async with _shown(item, progress):
+                async with self._connection() as connection:
+                    content = await download(connection, request, partial, item, progress)
+                item.phase = Phase.SAVING
+                progress.update(item)
+                mtime_ns = content.mtime * 1_000_000_000 + content.mtime_ns
+                await partial.publish(mtime_ns if preserve else None, content.mode if preserve else None)
+        return GetResult(local, content.length, _seconds(content.mtime, content.mtime_ns), content.mode)
+
+    async def ls(self, folder: str = "", *, long: bool = False) -> AsyncIterator[Entry]:
+        """List a folder, in no particular order. With `long`, entries have size, time and mode.
+
+        The listing holds a connection until it has been read to its end or closed (`contextlib.aclosing`).
+        """
+        async with self._connection() as connection:
+            request = Ls(path=self.remote_folder(folder), long=long)
+            while True:
+                page = await connection.ask(request, Page)
+                for entry in page.entries:
+                    yield entry
+                if page.cursor is None:
+                    return
+                request = Ls(cursor=page.cursor)
+
+    async def stat(self, remote: str) -> Status:
+        """Tell what a name is. An empty name is the folder that names are relative to."""
+        return await self._ask(Stat(filename=self.remote_folder(remote)), Status)
+
+    async def md5(self, remote: str) -> str:
+        """Give the MD5 of a file, in hex."""
+        return (await self._ask(Md5(filename=self.remote_name(remote)), Checksum)).digest
+
+    async def sum(self, remote: str, algorithm: Algorithm = Algorithm.SHA256) -> str:
+        """Give a digest over the content of a file, in hex."""
+        return (await self._ask(Sum(filename=self.remote_name(remote), algo=algorithm), Checksum)).digest
+
+    async def ping(self) -> float:
+        """Give the round trip time in seconds."""
+        loop = asyncio.get_running_loop()
+        async with self._connection() as connection:
+            await connection.greet()
+            started = loop.time()
+            await connection.ask(Ping(), Pong)
+            return loop.time() - started
+
+    async def hello(self) -> Greeting:
+        """Give what the server says of itself."""
+        async with self._connection() as connection:
+            return await connection.greet()
+
+    def remote_name(self, name: str) -> str:
+        """Give the full name of a remote file: relative to the address's folder, tidied up.
+
+        Raises:
+            RemoteNameError: no server has such a name.
+        """
+        full = self.remote_folder(name)
+        try:
+            return str(RemotePath.parse(full))
+        except BadPathError as exc:
+            raise RemoteNameError(exc.message) from exc
+
+    def remote_folder(self, name: str) -> str:
+        """Give the full name of a remote folder; "" is the root.
+
+        Raises:
+            RemoteNameError: no server has such a name.
+        """
+        parts = [part for part in f"{self.address.folder}/{name}".split("/") if part not in {"", "."}]
+        try:
+            return str(RemotePath.parse_folder("/".join(parts)))
+        except BadPathError as exc:
+            raise RemoteNameError(exc.message) from exc
+
+    @property
+    def _workers(self) -> "Workers":
+        from ftpd.payload.workers import Workers
+
+        if self._threads is None:
+            self._threads = Workers()
+        return self._threads
+
+    async def _ask(self, request: Request, kind: type[R]) -> R:
+        async with self._connection() as connection:
+            return await connection.ask(request, kind)
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection; it goes back if the conversation is intact."""
+        async with self._room:
+            connection = await self._take()
+            try:
+                yield connection
+            except RefusedError:
+                raise
+            except BaseException:
+                connection.is_usable = False  # there may be a reply or payload left in it
+                raise
+            finally:
+                if connection.is_usable:
+                    self._idle.append(connection)
+                else:
+                    await connection.close()
+
+    async def _take(self) -> Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.channel.has_ended:
+                return connection
+            await connection.close()
+        return await Connection.open(self.address, self._connect_timeout_s)
+
+
+def connect(server: str, *, connections: int = CONNECTIONS, connect_timeout_s: float = CONNECT_S) -> Client:
+    """Make a client for a server: `async with ftpc.connect("ftpd://host") as client: …`.
+
+    Nothing is sent before the first request. Must be called in a running event loop.
+
+    Args:
+        server: `HOST`, `HOST:PORT` or `ftpd://HOST:PORT/FOLDER`; names are then relative to the folder.
+        connections: how many transfers may run at the same time.
+        connect_timeout_s: how long the server may take to answer.
+
+    Raises:
+        AddressError: the address can not be understood.
+    """
+    return Client(parse_address(server), connections=connections, connect_timeout_s=connect_timeout_s)
+
+
+@contextlib.asynccontextmanager
+async def _shown(item: Item, progress: Progress) -> AsyncIterator[None]:
+    progress.start(item)
+    try:
+        yield
+    finally:
+        progress.stop(item)
+
+
+def _local_target(remote: str, target: Path) -> Path:
+    if not target.is_dir():
+        return target
+    name = remote.rpartition("/")[2]
+    # A name that is plain there may be a path here: `..\\x` or `C:x` on Windows.
+    if Path(name).name != name:
+        raise LocalFileError(f"{name}: that name is not possible here; say where it is to go")
+    return target / name
+
+
+def _seconds(mtime: int, mtime_ns: int) -> float:
+    return mtime + mtime_ns / 1e9

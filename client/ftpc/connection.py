@@ -1,0 +1,153 @@
+"""One connection to a server: requests out, replies in, and the one door through which errors become ours."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import TypeVar
+
+from ftpc.address import Address
+from ftpc.errors import ConnectError, ConnectionLostError, ProtocolError, RefusedError
+from ftpd import __version__
+from ftpd.payload.channel import Channel, connect
+from ftpd.payload.receive import PayloadReader
+from ftpd.wire.errors import FtpdError
+from ftpd.wire.frames import Header, decode_header
+from ftpd.wire.messages import VERSION, Greeting, Hello, Refusal, Reply, Request, encode_request, parse
+
+CONNECT_S = 10.0
+"""How long a server may take to accept a connection: longer than any honest round trip, shorter than patience."""
+
+R = TypeVar("R", bound=Reply)
+
+
+class Connection:
+    """A conversation with a server. One request or transfer at a time; replies come in the order of the requests."""
+
+    def __init__(self, channel: Channel, address: Address) -> None:
+        self.channel = channel
+        self._address = address
+        self._greeting: Greeting | None = None
+        self.is_usable = True
+        """Whether the next request would find the stream where it belongs."""
+
+    def __repr__(self) -> str:
+        return f"<Connection {self._address} {'usable' if self.is_usable else 'broken'}>"
+
+    @classmethod
+    async def open(cls, address: Address, timeout_s: float = CONNECT_S) -> "Connection":
+        """Connect. The server's greeting is asked for, but not waited for: the first request goes right behind it.
+
+        Raises:
+            ConnectError: nobody answers.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                channel = await connect(address.host, address.port)
+        except TimeoutError as exc:
+            raise ConnectError(f"{address} does not answer within {timeout_s:g} s") from exc
+        except (OSError, UnicodeError) as exc:
+            raise ConnectError(f"can not connect to {address}: {_reason(exc)}; is ftpd running there?") from exc
+        connection = cls(channel, address)
+        channel.write(encode_request(Hello(client=f"ftpc/{__version__}")))
+        return connection
+
+    async def greet(self) -> Greeting:
+        """Give what the server says of itself.
+
+        Raises:
+            FtpcError: it does not speak our language.
+        """
+        if self._greeting is None:
+            self._greeting = greeting = await self._read(Greeting)
+            if greeting.version != VERSION:
+                raise ProtocolError(f"{self._address} speaks version {greeting.version} of the protocol, not {VERSION}")
+        return self._greeting
+
+    async def ask(self, request: Request, kind: type[R]) -> R:
+        """Send a request without payload and wait for its reply.
+
+        Raises:
+            FtpcError: it was refused, or the connection is lost.
+        """
+        await self.send(request)
+        return await self.read_reply(kind)
+
+    async def send(self, request: Request, payload: bytes | memoryview = b"") -> None:
+        """Send a request, and its payload if that is in memory. Its reply is read later.
+
+        Raises:
+            ConnectionLostError: there is nobody to send it to.
+        """
+        with self.errors():
+            # One segment for both where they are small.
+            frame = encode_request(request)
+            self.channel.write(frame + payload if len(payload) < 2**16 else frame)
+            if len(payload) >= 2**16:
+                self.channel.write(payload)
+            await self.channel.drain()
+
+    async def read_reply(self, kind: type[R]) -> R:
+        """Read the reply to the oldest request that has none yet.
+
+        Raises:
+            RefusedError: the server refused it.
+            FtpcError: the connection is lost, or the reply makes no sense.
+        """
+        await self.greet()
+        return await self._read(kind)
+
+    async def read_bytes(self, size: int) -> bytes:
+        """Read raw bytes behind a reply into memory."""
+        with self.errors():
+            return await self.channel.read_exactly(size)
+
+    async def receive(self, size: int) -> PayloadReader:
+        """Start to receive the payload behind a reply."""
+        with self.errors():
+            return await self.channel.receive(size)
+
+    async def close(self) -> None:
+        """Part in good order; at once if the conversation is broken."""
+        if self.is_usable:
+            self.is_usable = False
+            await self.channel.close()
+        self.channel.abort()
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """Let errors of the network and the wire out as ours. The connection is of no use after any of them."""
+        try:
+            yield
+        except FtpdError as exc:
+            self.is_usable = False
+            raise ProtocolError(f"{self._address} does not speak our protocol: {exc.message}") from exc
+        except (OSError, RuntimeError) as exc:  # asyncio raises RuntimeError for a transport that closes under sendfile
+            self.is_usable = False
+            raise ConnectionLostError(f"the connection to {self._address} was lost: {_reason(exc)}") from exc
+        except BaseException:
+            self.is_usable = False  # cancelled in the middle of a frame
+            raise
+
+    async def _read(self, kind: type[R]) -> R:
+        with self.errors():
+            size = await self.channel.read_length()
+            if size is None:
+                msg = "the server closed it"
+                raise ConnectionResetError(msg)
+            header = decode_header(await self.channel.read_exactly(size))
+            if header.get("ok") is True:
+                return parse(header, kind)
+            refusal = _refusal(header)
+        raise refusal
+
+
+def _refusal(header: Header) -> RefusedError:
+    error = parse(header, Refusal).error
+    body = header["error"]
+    assert isinstance(body, dict)
+    facts: dict[str, object] = {name: value for name, value in body.items() if name not in {"code", "message"}}
+    return RefusedError(error.code, error.message, facts)
+
+
+def _reason(exc: Exception) -> str:
+    return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__

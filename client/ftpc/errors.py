@@ -1,0 +1,78 @@
+"""Everything that can go wrong for a client, under one root."""
+
+
+class FtpcError(Exception):
+    """A transfer or a question did not work; the message is for people.
+
+    Every exception that `ftpc` raises on purpose is one of these.
+    """
+
+    code = "error"
+    """A stable word for programs. A refusal by the server carries the server's own code (`docs/protocol.md`)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class AddressError(FtpcError):
+    """The address of the server can not be understood."""
+
+    code = "bad_address"
+
+
+class RemoteNameError(FtpcError):
+    """A name can not exist on any server."""
+
+    code = "bad_path"
+
+
+class ConnectError(FtpcError):
+    """There is no connection to be had. Temporary: running again makes sense."""
+
+    code = "connect"
+
+
+class ConnectionLostError(FtpcError):
+    """The connection broke. Temporary: running again makes sense."""
+
+    code = "connection_lost"
+
+
+class ProtocolError(FtpcError):
+    """What answers is not an ftpd, or has a bug."""
+
+    code = "protocol"
+
+
+class IntegrityError(FtpcError):
+    """The bytes that arrived are not the bytes that were sent. Nothing was published."""
+
+    code = "integrity"
+
+
+class ChangedError(FtpcError):
+    """The local file changed while it was being sent. Nothing was published."""
+
+    code = "changed"
+
+
+class LocalNotFoundError(FtpcError):
+    """There is no such local file."""
+
+    code = "local_not_found"
+
+
+class LocalFileError(FtpcError):
+    """A local file can not be read or written."""
+
+    code = "local_io"
+
+
+class RefusedError(FtpcError):
+    """The server refused a request. `code` is the server's, `facts` are what it added."""
+
+    def __init__(self, code: str, message: str, facts: dict[str, object]) -> None:
+        super().__init__(message)
+        self.code = code
+        self.facts = facts

@@ -1,0 +1,217 @@
+"""Local files: what is sent, and where what arrives is kept until it is whole."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path
+from typing import NamedTuple
+
+from blake3 import blake3
+
+from ftpc.errors import ChangedError, LocalFileError, LocalNotFoundError
+from ftpd.payload.files import FileSink, FileSource, read_pieces
+from ftpd.payload.workers import Workers
+from ftpd.wire.digests import Buffer, Digest
+from ftpd.wire.errors import FtpdError
+
+PIECE = 2**18
+"""Bytes read from a pipe at once at the most; a pipe rarely holds more than 64 KiB."""
+
+
+@contextlib.contextmanager
+def local_errors(path: object) -> Iterator[None]:
+    """Let errors of the local file system out as ours."""
+    try:
+        yield
+    except FtpdError as exc:
+        raise ChangedError(f"{path}: {exc.message}") from exc
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        raise LocalNotFoundError(f"{path}: there is no such file or folder here") from exc
+    except OSError as exc:
+        raise LocalFileError(f"{path}: {exc.strerror or exc}") from exc
+
+
+class State(NamedTuple):
+    """What tells one state of a local file from another."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+class LocalSource(FileSource):
+    """A regular local file that is sent."""
+
+    def __init__(self, path: Path, workers: Workers) -> None:
+        """Open the file.
+
+        Raises:
+            FtpcError: it is not there, not readable, or not a regular file.
+        """
+        self.path = path
+        with local_errors(path):
+            # Not blocking: a FIFO without a writer would keep us waiting for ever.
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+            file = FileIO(fd, "rb")
+            found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            file.close()
+            what = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+            raise LocalFileError(f"{path}: it is {what}; only files can be sent")
+        super().__init__(file, workers)
+        self.size = found.st_size
+        self.mtime_ns = max(found.st_mtime_ns, 0)
+        self.mode = found.st_mode & 0o777
+        self._state = _state(found)
+
+    async def load(self, offset: int, size: int, digest: Digest | None, *, copy: bool) -> Buffer | None:
+        """See `Source.load`. What is sent has been hashed a moment ago, so it is in memory."""
+        if copy or digest is not None:
+            with local_errors(self.path):
+                return await super().load(offset, size, digest, copy=copy)
+        return None
+
+    async def read_all(self) -> Buffer:
+        """Read the whole file, if it is small."""
+        data = await self.load(0, self.size, None, copy=True)
+        assert data is not None
+        return data
+
+    async def leaf(self, offset: int, size: int) -> bytes:
+        """Compute the digest of one chunk."""
+        hasher = blake3()
+        with local_errors(self.path):
+            await self._workers.disk(read_pieces, self._file.fileno(), offset, size, hasher.update)
+        return hasher.digest()
+
+    def check_unchanged(self) -> None:
+        """Compare the file with what it was when it was opened.
+
+        Raises:
+            ChangedError: it has been written to.
+        """
+        with local_errors(self.path):
+            if _state(os.fstat(self._file.fileno())) != self._state:
+                raise ChangedError(f"{self.path}: the file changed while it was being sent; nothing was stored")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class PipeSource:
+    """A stream of unknown length: standard input, a FIFO, a file that is read as it comes."""
+
+    def __init__(self, fd: int, workers: Workers) -> None:
+        self._fd = fd
+        self._workers = workers
+        self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
+
+    async def fill(self, buffer: memoryview) -> int:
+        """Read until the buffer is full or the stream ends. Returns the bytes read."""
+        filled = 0
+        while filled < len(buffer):
+            with local_errors("standard input"):
+                count = await self._read(buffer[filled : filled + PIECE])
+            if not count:
+                break
+            filled += count
+        return filled
+
+    async def _read(self, room: memoryview) -> int:
+        if self._is_file:
+            return await self._workers.disk(os.readv, self._fd, [room])
+        # No thread: one that waits in read(2) can not be called back when the user gives up.
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        loop.add_reader(self._fd, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(self._fd)
+        return os.readv(self._fd, [room])
+
+
+class Partial(FileSink):
+    """A hidden file beside its target that becomes the target when it is whole."""
+
+    def __init__(self, target: Path, workers: Workers) -> None:
+        """Make the file.
+
+        Raises:
+            FtpcError: the folder is not there or can not be written to, or the target is a folder.
+        """
+        self.target = target
+        self._path = target.with_name(
+            f".{target.name.encode()[:200].decode(errors='ignore')}.{secrets.token_hex(4)}.part"
+        )
+        self._done = False
+        with local_errors(target):
+            if target.is_dir():
+                raise LocalFileError(f"{target}: it is a folder")
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+            fd = os.open(self._path, flags, 0o666)
+        super().__init__(fd, workers)
+
+    async def write(self, offset: int, data: Buffer, digest: Digest) -> None:
+        """Feed bytes to `digest` and write them at `offset`."""
+        with local_errors(self.target):
+            await super().write(offset, data, digest)
+
+    async def publish(self, mtime_ns: int | None, mode: int | None) -> None:
+        """Make the file durable and give it its name, replacing what has it.
+
+        Raises:
+            LocalFileError: it could not be done; the target is as it was.
+        """
+        with local_errors(self.target):
+            await self._workers.sync(self._publish, mtime_ns, mode)
+        self._done = True
+
+    def close(self) -> None:
+        """Drop the file if it has not become the target."""
+        os.close(self._fd)
+        if not self._done:
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+
+    def _publish(self, mtime_ns: int | None, mode: int | None) -> None:
+        if mode is not None:
+            os.fchmod(self._fd, mode)
+        if mtime_ns is not None:
+            os.utime(self._fd if os.utime in os.supports_fd else self._path, ns=(mtime_ns, mtime_ns))
+        os.fsync(self._fd)
+        self._path.replace(self.target)
+        folder = os.open(self.target.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+class PipeSink:
+    """Standard output, or anything else that takes bytes in order."""
+
+    def __init__(self, fd: int, workers: Workers) -> None:
+        self._fd = fd
+        self._workers = workers
+
+    async def write(self, offset: int, data: Buffer, digest: Digest) -> None:
+        """Feed bytes to `digest` and write them."""
+        del offset
+        with local_errors("standard output"):
+            await self._workers.disk(self._write, data, digest)
+
+    def _write(self, data: Buffer, digest: Digest) -> None:
+        digest.update(data)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+
+
+def _state(found: os.stat_result) -> State:
+    return State(found.st_size, found.st_mtime_ns, found.st_ino)

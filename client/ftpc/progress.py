@@ -1,0 +1,55 @@
+"""What a transfer tells about itself: a protocol of three verbs, which every display implements."""
+
+from enum import StrEnum
+from typing import Protocol
+
+
+class Phase(StrEnum):
+    """What is being done to an item right now."""
+
+    SENDING = "sending"
+    COMMITTING = "committing"
+    """All bytes are confirmed; the server makes the file durable and gives it its name."""
+    RECEIVING = "receiving"
+    SAVING = "saving"
+    """All bytes are here and verified; the file is made durable and gets its name."""
+
+
+class Item:
+    """One file on its way. The engine changes it, a display reads it."""
+
+    __slots__ = ("done", "name", "phase", "total")
+
+    def __init__(self, name: str, total: int | None, phase: Phase) -> None:
+        self.name = name
+        self.total = total
+        """Bytes in all; None while nobody knows."""
+        self.done = 0
+        """Bytes the other side has confirmed as stored (put), or that are verified as far as possible here (get)."""
+        self.phase = phase
+
+
+class Progress(Protocol):
+    """A display of transfers. Called from the event loop; must not block it."""
+
+    def start(self, item: Item) -> None:
+        """Take note that an item begins."""
+
+    def update(self, item: Item) -> None:
+        """Take note that `done`, `total` or `phase` of an item has changed."""
+
+    def stop(self, item: Item) -> None:
+        """Take note that an item is over, done or not."""
+
+
+class NoProgress:
+    """Shows nothing."""
+
+    def start(self, item: Item) -> None:
+        """Do nothing."""
+
+    def update(self, item: Item) -> None:
+        """Do nothing."""
+
+    def stop(self, item: Item) -> None:
+        """Do nothing."""

@@ -1,0 +1,85 @@
+"""Progress as bars on a terminal: one line for the job, and a few for the files that are on their way."""
+
+import time
+from typing import TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ftpc.progress import Item
+from ftpc.ui.base import Display
+from ftpc.ui.rate import Rate
+from ftpc.ui.text import safe_text, seconds_text, size_text
+
+MAX_ROWS = 8
+"""Files shown at the same time; more of them flicker and push the total out of sight."""
+
+REFRESH_HZ = 10
+
+
+class BarDisplay(Display):
+    """Bars that are gone when the job is over."""
+
+    def __init__(self, stream: TextIO, *, color: bool | None = None) -> None:
+        super().__init__()
+        self._console = Console(file=stream, force_terminal=True, no_color=None if color is None else not color)
+        self._live = Live(self, console=self._console, refresh_per_second=REFRESH_HZ, transient=True)
+        self._rate = Rate(time.monotonic())
+
+    def open(self) -> None:
+        """See `Display.open`."""
+        self._live.start()
+
+    def close(self) -> None:
+        """See `Display.close`."""
+        self._live.stop()
+
+    def __rich__(self) -> RenderableType:
+        """Draw the job as it is now (called by rich, from its own thread)."""
+        self._rate.note(time.monotonic(), self.done)
+        items = self.active[:MAX_ROWS]
+        table = Table.grid(padding=(0, 1), expand=True)
+        table.add_column(ratio=2, no_wrap=True, overflow="ellipsis" if self._console.encoding == "utf-8" else "crop")
+        table.add_column(ratio=3, min_width=4)
+        for _ in range(3 if self._console.width >= 60 else 1):
+            table.add_column(justify="right", no_wrap=True)
+        table.add_row(*self._total_row())
+        if len(self.active) > 1 or self.files_expected > 1:
+            for item in items:
+                table.add_row(*self._item_row(item))
+        more = len(self.active) - len(items)
+        return Group(table, Text(f"and {more} more", style="dim")) if more else table
+
+    def _total_row(self) -> tuple[RenderableType, ...]:
+        done, total = self.done, self.bytes_expected
+        phase, name = "", "total"
+        if self.files_expected == 1 and self.active:
+            name, phase = safe_text(self.active[0].name), self.active[0].phase.value
+        elif self.files_expected > 1:
+            name = f"{self.files_done}/{self.files_expected} files"
+        if total is None and len(self.active) == self.files_expected and all(i.total is not None for i in self.active):
+            total = sum(item.total or 0 for item in self.active)
+        rate = self._rate.per_second()
+        return self._row(
+            name, done, total, f"{size_text(rate)}/s" if rate else phase, self._last_cell(done, total, phase)
+        )
+
+    def _last_cell(self, done: int, total: int | None, phase: str) -> str:
+        if phase and total is not None and done >= total:
+            return phase  # the bar is full and the work is not over: say what is being done
+        left = self._rate.seconds_left(done, total)
+        return seconds_text(left) if left is not None else phase
+
+    def _item_row(self, item: Item) -> tuple[RenderableType, ...]:
+        return self._row(safe_text(item.name), item.done, item.total, item.phase.value, "")
+
+    def _row(self, name: str, done: int, total: int | None, middle: str, last: str) -> tuple[RenderableType, ...]:
+        size = size_text(done) if total is None else f"{size_text(done)}/{size_text(total)}"
+        bar = ProgressBar(total=total or None, completed=done, pulse=total is None)
+        if total == 0:
+            bar = ProgressBar(total=1, completed=0)
+        cells = (Text(name), bar, Text(size, style="cyan"), Text(middle, style="green"), Text(last, style="yellow"))
+        return cells if self._console.width >= 60 else (*cells[:2], Text(last or middle))

@@ -1,0 +1,47 @@
+"""Progress as JSON, one object per line, for programs. Documented in `docs/json.md`."""
+
+import json
+import time
+from typing import TextIO
+
+from ftpc.progress import Item
+from ftpc.ui.base import Display
+
+EVERY_S = 0.5
+"""Seconds between two events of the same item."""
+
+SCHEMA = 1
+"""The version of all JSON that `ftpc` prints."""
+
+
+def write_json(stream: TextIO, **fields: object) -> None:
+    """Print one object on one line."""
+    print(json.dumps({"schema": SCHEMA, **fields}), file=stream, flush=True)
+
+
+class EventDisplay(Display):
+    """Events `start` and `progress`; what became of an item is told by the command."""
+
+    def __init__(self, stream: TextIO, every_s: float = EVERY_S) -> None:
+        super().__init__()
+        self._stream = stream
+        self._every_s = every_s
+        self._last: dict[int, float] = {}
+
+    def start(self, item: Item) -> None:
+        """See `Progress.start`."""
+        super().start(item)
+        write_json(self._stream, event="start", name=item.name, size=item.total)
+
+    def update(self, item: Item) -> None:
+        """See `Progress.update`."""
+        now = time.monotonic()
+        if now - self._last.get(id(item), 0.0) >= self._every_s:
+            self._last[id(item)] = now
+            fields = {"name": item.name, "size": item.total, "done": item.done, "phase": item.phase.value}
+            write_json(self._stream, event="progress", **fields)
+
+    def stop(self, item: Item) -> None:
+        """See `Progress.stop`."""
+        super().stop(item)
+        self._last.pop(id(item), None)

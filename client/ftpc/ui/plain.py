@@ -1,0 +1,34 @@
+"""Progress as plain lines, for logs and for terminals that can do nothing else."""
+
+import time
+from typing import TextIO
+
+from ftpc.progress import Item
+from ftpc.ui.base import Display
+from ftpc.ui.text import rate_text, safe_text, size_text
+
+EVERY_S = 5.0
+"""Seconds between two lines."""
+
+
+class PlainDisplay(Display):
+    """A line every few seconds, as long as something happens."""
+
+    def __init__(self, stream: TextIO, every_s: float = EVERY_S) -> None:
+        super().__init__()
+        self._stream = stream
+        self._every_s = every_s
+        self._started = self._last = time.monotonic()
+
+    def update(self, item: Item) -> None:
+        """See `Progress.update`."""
+        now = time.monotonic()
+        if now - self._last < self._every_s:
+            return
+        self._last = now
+        total = f" of {size_text(self.bytes_expected)}" if self.bytes_expected else ""
+        share = f" ({100 * self.done // self.bytes_expected} %)" if self.bytes_expected else ""
+        rate = rate_text(self.done, now - self._started)
+        files = f"{self.files_done} of {self.files_expected} files done"
+        line = f"{size_text(self.done)}{total}{share}, {rate}, {files}, {item.phase.value} {safe_text(item.name)}"
+        print(line, file=self._stream, flush=True)

@@ -1,0 +1,29 @@
+"""How fast a job is, and how long it will still take."""
+
+from collections import deque
+
+WINDOW_S = 15.0
+"""What the rate is taken over: long enough to be calm, short enough to follow a link that becomes slow."""
+
+
+class Rate:
+    """A rate over the last `WINDOW_S` seconds. Pure: the time is given to it."""
+
+    def __init__(self, now: float) -> None:
+        self._samples: deque[tuple[float, int]] = deque([(now, 0)])
+
+    def note(self, now: float, done: int) -> None:
+        """Take note of how much is done now."""
+        self._samples.append((now, done))
+        while len(self._samples) > 2 and self._samples[1][0] <= now - WINDOW_S:
+            self._samples.popleft()
+
+    def per_second(self) -> float:
+        """Give bytes per second, 0.0 as long as nothing is known."""
+        (start, before), (end, after) = self._samples[0], self._samples[-1]
+        return max(0.0, (after - before) / (end - start)) if end > start else 0.0
+
+    def seconds_left(self, done: int, total: int | None) -> float | None:
+        """Give the seconds until `total` is reached at this rate, or None if that can not be told."""
+        rate = self.per_second()
+        return (total - done) / rate if total is not None and rate and total >= done else None

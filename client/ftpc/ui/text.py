@@ -1,0 +1,46 @@
+"""Numbers and names as people read them."""
+
+import unicodedata
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def size_text(size: float) -> str:
+    """Write a number of bytes: `0 B`, `1023 B`, `1.5 KiB`, `12.0 GiB`."""
+    unit = 0
+    while size >= 1023.95 and unit < len(_UNITS) - 1:
+        size /= 1024
+        unit += 1
+    return f"{size:.0f} B" if not unit else f"{size:.1f} {_UNITS[unit]}"
+
+
+def seconds_text(seconds: float) -> str:
+    """Write a duration: `0.4 s`, `59 s`, `2:05`, `1:02:05`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def rate_text(size: float, seconds: float) -> str:
+    """Write a rate; of next to no time, nothing can be said."""
+    return f"{size_text(size / seconds)}/s" if seconds > 0 else "-"
+
+
+def safe_text(text: str) -> str:
+    """Escape what could move a cursor, change a colour or turn the line around: a name may come from anybody."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or unicodedata.category(char) == "Zs" else char.encode("unicode_escape").decode()
+        for char in text.encode("utf-8", "backslashreplace").decode()
+    )
+
+
+def count_text(count: int, what: str) -> str:
+    """Write a number of things: `1 file`, `2 files`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
