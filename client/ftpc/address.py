@@ -2,7 +2,6 @@
 
 import re
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
 
 from ftpc.errors import AddressError
 
@@ -43,6 +42,8 @@ def parse_address(text: str) -> Address:
 
 
 def _split_url(text: str) -> tuple[str, str]:
+    from urllib.parse import unquote, urlsplit
+
     try:
         url = urlsplit(text)
     except ValueError as exc:

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
@@ -36,6 +35,8 @@ from ftpd.wire.messages import (
 from ftpd.wire.paths import BadPathError, RemotePath
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ftpd.payload.workers import Workers
 
 CONNECTIONS = 4
@@ -59,7 +60,7 @@ class PutResult(NamedTuple):
 class GetResult(NamedTuple):
     """What became of a download. It is verified, and durable if it went to a file."""
 
-    local: Path | None
+    local: "Path | None"
     size: int
     mtime: float
     mode: int
@@ -122,6 +123,8 @@ class Client:
             RefusedError: the server did not take it.
             FtpcError: anything else that can go wrong.
         """
+        from pathlib import Path
+
         from ftpc.files import LocalSource, PipeSource
         from ftpc.transfer.upload import Plan, upload_file, upload_stream
 
@@ -170,6 +173,8 @@ class Client:
             RefusedError: the server did not give it.
             FtpcError: anything else that can go wrong.
         """
+        from pathlib import Path
+
         from ftpc.files import Partial, PipeSink
         from ftpc.transfer.download import download
 
@@ -321,12 +326,12 @@ async def _shown(item: Item, progress: Progress) -> AsyncIterator[None]:
         progress.stop(item)
 
 
-def _local_target(remote: str, target: Path) -> Path:
+def _local_target(remote: str, target: "Path") -> "Path":
     if not target.is_dir():
         return target
     name = remote.rpartition("/")[2]
     # A name that is plain there may be a path here: `..\\x` or `C:x` on Windows.
-    if Path(name).name != name:
+    if os.path.basename(name) != name or os.path.splitdrive(name)[0]:  # noqa: PTH119 (no pathlib at start)
         raise LocalFileError(f"{name}: that name is not possible here; say where it is to go")
     return target / name
 

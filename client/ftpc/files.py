@@ -56,13 +56,12 @@ class LocalSource(FileSource):
         with local_errors(path):
             # Not blocking: a FIFO without a writer would keep us waiting for ever.
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
-            file = FileIO(fd, "rb")
             found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
-            file.close()
+            os.close(fd)
             what = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
             raise LocalFileError(f"{path}: it is {what}; only files can be sent")
-        super().__init__(file, workers)
+        super().__init__(FileIO(fd, "rb"), workers)
         self.size = found.st_size
         self.mtime_ns = max(found.st_mtime_ns, 0)
         self.mode = found.st_mode & 0o777

@@ -17,12 +17,23 @@ class Parser(argparse.ArgumentParser):
         self.exit(Exit.USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Knows its width without importing `shutil` for it, which every start would pay for."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            width = os.get_terminal_size().columns
+        except OSError:
+            width = 80
+        super().__init__(prog, width=min(width, 100) - 2)
+
+
 def new_parser(verb: str, description: str, examples: str, *, help_options: Sequence[str] = ("-h", "--help")) -> Parser:
     """Make the parser of a verb, with the options that all have. Its help leads with examples."""
     parser = Parser(
         prog=f"ftpc {verb}",
         description=f"examples:\n{examples}\n{description}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
         allow_abbrev=False,
         add_help=False,
     )

@@ -1,0 +1,53 @@
+# The two commands to know: `make demo` and `make test`. Both set up what they need in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test lint types imports unit test-long bench format clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.usable ## upload, list, check and download a real file, with bars
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash docs/demo.sh
+
+test: lint types imports unit ## everything that has to pass: lint, types, import rules, tests
+
+lint: $(VENV)/.complete ## ruff: style and likely mistakes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.complete ## mypy, strict, tests included
+	$(BIN)/mypy
+
+imports: $(VENV)/.complete ## the layers import downward only
+	$(BIN)/lint-imports --no-cache
+
+unit: $(VENV)/.complete ## the tests that take seconds
+	$(BIN)/pytest -m "not long"
+
+test-long: $(VENV)/.complete ## the tests that take minutes as well
+	$(BIN)/pytest --timeout=900
+
+bench: $(VENV)/.usable ## speed beside a raw TCP copy, and start-up times, as ratios
+	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/startup.py
+
+format: $(VENV)/.complete ## let ruff write the code as it wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove what the commands above have made
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis benchmarks/results
+
+$(VENV)/.usable: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade "pip>=25.1"
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.complete: $(VENV)/.usable
+	$(PIP) install --group dev
+	@touch $@
