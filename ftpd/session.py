@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from typing import ClassVar
 
 from ftpd.commands.exchange import ANONYMOUS, Exchange, Principal
 from ftpd.commands.table import COMMANDS
@@ -23,7 +24,7 @@ from ftpd.store.base import Store
 from ftpd.wire.digests import Digest
 from ftpd.wire.errors import BadFrameError, ErrorCode, FtpdError
 from ftpd.wire.frames import Header, decode_header
-from ftpd.wire.limits import MAX_ID, MAX_PATH
+from ftpd.wire.limits import MAX_ID, MAX_PATH, MIB
 from ftpd.wire.messages import (
     Reply,
     RequestId,
@@ -49,14 +50,19 @@ STALL_S = 300.0
 QUIET_S = 0.05
 """How long a client without `hello` and `id` has to be quiet before it gets the replies to its puts: see `_reply`."""
 
-HELD_BYTES = 1024 * 1024
-"""How much of its replies is kept back."""
+HELD_BYTES = 16 * MIB
+"""How much of its replies is kept back for one client: those of some 100,000 files."""
+
+ALL_HELD_BYTES = 128 * MIB
+"""How much of them is kept back for all clients together."""
 
 log = logging.getLogger(__name__)
 
 
 class Session(Exchange):
     """A conversation over a connection."""
+
+    _all_held: ClassVar[int] = 0
 
     def __init__(self, channel: Channel, store: Store, limits: dict[str, int]) -> None:
         super().__init__()
@@ -68,7 +74,7 @@ class Session(Exchange):
         self._request_id: RequestId | None = None
         self._payload: PayloadReader | None = None
         self._unsent = 0
-        self._held: list[bytes] = []
+        self._held = bytearray()
         self._is_classic = True
         self._has_spoken = False
         self._resting: asyncio.Task[None] | None = None
@@ -86,6 +92,7 @@ class Session(Exchange):
         except Exception:
             outcome = "bug"
             log.exception("a bug ended the conversation", extra={"peer": self._peer})
+            await self._say_farewell(FtpdError(ErrorCode.INTERNAL, "the server has a bug; its log has the details"))
         finally:
             self._channel.abort()
             await self._clean_up()
@@ -146,6 +153,7 @@ class Session(Exchange):
             except TimeoutError:
                 raise _silence(HEADER_S) from None
             await self._answer(decode_header(raw))
+            self._request_id = None  # what is said between two requests is no reply
             if self._is_finishing and not self.uploads:
                 raise _GOING_AWAY
         await self._release()
@@ -224,14 +232,22 @@ class Session(Exchange):
         by a reset, which destroys what is still on its way here: files would be lost. So a client that has sent
         nothing but puts without `id` gets its replies when it is quiet for a moment, or has ended its side.
         """
-        self._held.append(frame)
-        if not self._is_classic or sum(map(len, self._held)) > HELD_BYTES:
+        if not self._is_classic:
+            await self._write(frame)
+            return
+        self._held += frame
+        Session._all_held += len(frame)
+        if len(self._held) > HELD_BYTES or Session._all_held > ALL_HELD_BYTES:
             await self._release()
 
     async def _release(self) -> None:
         if self._held:
-            frames, self._held = b"".join(self._held), []
-            await self._write(frames)
+            await self._write(self._take_held())
+
+    def _take_held(self) -> bytes:
+        frames, self._held = bytes(self._held), bytearray()
+        Session._all_held -= len(frames)
+        return frames
 
     async def _write(self, data: bytes) -> None:
         self._channel.write(data)
@@ -245,12 +261,13 @@ class Session(Exchange):
         if self._unsent:  # it would be taken for payload
             return
         frame = encode_refusal(reason.code, reason.message, reason.facts, self._request_id)
-        await self._channel.refuse(b"".join((*self._held, frame)))
+        await self._channel.refuse(self._take_held() + frame)
 
     async def _clean_up(self) -> None:
         for opened in self.uploads.values():
             fields = {"peer": self._peer, "command": "put", "path": str(opened.path), "outcome": "lost"}
             log.info("transfer", extra=fields)
+        self._take_held()
         await self.close()
         if self._payload is not None:
             self._payload.close()

@@ -6,7 +6,7 @@ What only transfers need is imported by the first transfer, so that asking a que
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
@@ -197,20 +197,9 @@ class Client:
                 await partial.publish(mtime_ns if preserve else None, content.mode if preserve else None)
         return GetResult(local, content.length, _seconds(content.mtime, content.mtime_ns), content.mode)
 
-    async def ls(self, folder: str = "", *, long: bool = False) -> AsyncIterator[Entry]:
-        """List a folder, in no particular order. With `long`, entries have size, time and mode.
-
-        The listing holds a connection until it has been read to its end or closed (`contextlib.aclosing`).
-        """
-        async with self._connection() as connection:
-            request = Ls(path=self.remote_folder(folder), long=long)
-            while True:
-                page = await connection.ask(request, Page)
-                for entry in page.entries:
-                    yield entry
-                if page.cursor is None:
-                    return
-                request = Ls(cursor=page.cursor)
+    def ls(self, folder: str = "", *, long: bool = False) -> "Listing":
+        """List a folder: `async for entry in client.ls()`. With `long`, entries have size, time and mode."""
+        return Listing(self._connection, self.remote_folder(folder), long=long)
 
     async def stat(self, remote: str) -> Status:
         """Tell what a name is. An empty name is the folder that names are relative to."""
@@ -315,6 +304,43 @@ def connect(server: str, *, connections: int = CONNECTIONS, connect_timeout_s: f
         AddressError: the address can not be understood.
     """
     return Client(parse_address(server), connections=connections, connect_timeout_s=connect_timeout_s)
+
+
+class Listing:
+    """The entries of a remote folder, in no particular order, as an asynchronous iterator.
+
+    It holds a connection from the first entry until it has been read to its end or closed (`contextlib.aclosing`).
+    """
+
+    def __init__(
+        self, lend: Callable[[], contextlib.AbstractAsyncContextManager[Connection]], folder: str, *, long: bool
+    ) -> None:
+        self.unnameable = 0
+        """How many names were left out so far because no request could name them (not UTF-8, control characters)."""
+        self._entries = self._read(lend, Ls(path=folder, long=long))
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Entry:
+        return await anext(self._entries)
+
+    async def aclose(self) -> None:
+        """Read no further."""
+        await self._entries.aclose()
+
+    async def _read(
+        self, lend: Callable[[], contextlib.AbstractAsyncContextManager[Connection]], request: Ls
+    ) -> AsyncGenerator[Entry, None]:
+        async with lend() as connection:
+            while True:
+                page = await connection.ask(request, Page)
+                self.unnameable += page.unnameable
+                for entry in page.entries:
+                    yield entry
+                if page.cursor is None:
+                    return
+                request = Ls(cursor=page.cursor)
 
 
 @contextlib.asynccontextmanager

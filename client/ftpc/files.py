@@ -29,7 +29,7 @@ def local_errors(path: object) -> Iterator[None]:
         yield
     except FtpdError as exc:
         raise ChangedError(f"{path}: {exc.message}") from exc
-    except (FileNotFoundError, NotADirectoryError) as exc:
+    except (FileNotFoundError, NotADirectoryError, ValueError) as exc:  # ValueError: a NUL in the name
         raise LocalNotFoundError(f"{path}: there is no such file or folder here") from exc
     except OSError as exc:
         raise LocalFileError(f"{path}: {exc.strerror or exc}") from exc

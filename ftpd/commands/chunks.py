@@ -57,7 +57,7 @@ async def commit(request: Commit, exchange: Exchange) -> Stored:
     """Publish an upload if all of it is there and both sides mean the same by it."""
     opened = _find(request.upload, exchange)
     tree = _tree(request, opened)
-    if tree.root != request.root.lower():
+    if tree.root != parse_digest(request.root).hex():
         raise FtpdError(
             ErrorCode.INTEGRITY,
             f"{opened.path}: the file has another root than announced",
@@ -113,5 +113,7 @@ def _tree(request: Commit, opened: OpenUpload) -> Tree:
     short = next((index for index in range(count - 1) if opened.sizes[index] != opened.chunk_size), None)
     if short is not None:
         raise BadRequestError(f"{opened.path}: chunk {short} is short but not the last")
+    if count > 1 and not opened.sizes[count - 1]:
+        raise BadRequestError(f"{opened.path}: the last chunk is empty")
     size = (count - 1) * opened.chunk_size + opened.sizes[count - 1]
     return Tree(size, opened.chunk_size, b"".join(opened.leaves[index] for index in range(count)))

@@ -1,9 +1,12 @@
 """Files at the ends of a transfer: where payload is read from and written to, off the event loop."""
 
+import contextlib
+import functools
 import os
 import threading
 from collections.abc import Callable
 from io import FileIO
+from pathlib import Path
 from typing import Protocol
 
 from ftpd.payload.workers import Workers
@@ -128,6 +131,19 @@ def _is_cached(fd: int, offset: int, size: int) -> bool:
             os.preadv(fd, [probe], at, os.RWF_NOWAIT)
     except BlockingIOError:
         return False
-    except OSError:  # tmpfs is memory and does not know the flag; a network file system does not know it either
-        return False
+    except OSError:  # a file system that does not know the flag: tmpfs, some network file systems
+        return os.fstat(fd).st_dev in _memory_devices()
     return True
+
+
+@functools.cache
+def _memory_devices() -> frozenset[int]:
+    """Give the devices whose files are always in memory. One that is mounted later is only served more slowly."""
+    devices = set()
+    with contextlib.suppress(OSError), Path("/proc/self/mountinfo").open(encoding="utf-8", errors="replace") as mounts:
+        for line in mounts:  # proc_pid_mountinfo(5): the third field is the device, the type follows a lone dash
+            fields = line.split()
+            if fields[fields.index("-") + 1] in {"tmpfs", "ramfs"}:
+                major, minor = fields[2].split(":")
+                devices.add(os.makedev(int(major), int(minor)))
+    return frozenset(devices)

@@ -8,6 +8,9 @@ from typing import ParamSpec, TypeVar
 DISK_THREADS = 16
 """Enough to keep a queue at the disk; the work in them leaves the interpreter lock, so two cores are busy with few."""
 
+DIGEST_THREADS = 4
+"""Whole-file digests take minutes for large files; whoever asks for many of them waits for his own."""
+
 SYNC_THREADS = 16
 """fsync waits for the disk, not for a processor, and a journal commits concurrent ones together."""
 
@@ -16,15 +19,24 @@ T = TypeVar("T")
 
 
 class Workers:
-    """Two bounded pools, so that waiting for fsync never keeps bytes from being written. Threads start when needed."""
+    """Bounded pools, one per kind of waiting, so that none keeps bytes from being written. Threads start if needed."""
 
     def __init__(self) -> None:
         self._disk = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk")
+        self._digest = ThreadPoolExecutor(DIGEST_THREADS, thread_name_prefix="digest")
         self._sync = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="sync")
 
     async def disk(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run file work. Cancelling is safe: it waits until the thread has let go of the arguments."""
         return await _run(self._disk, lambda: function(*args, **kwargs))
+
+    async def acquire(self, function: Callable[[], T], release: Callable[[T], object]) -> T:
+        """Run file work that opens something. If it is cancelled meanwhile, what was opened is released."""
+        return await _run(self._disk, function, release)
+
+    async def digest(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run what reads a whole file. Cancelling is as safe as with `disk`, and waits as long as that takes."""
+        return await _run(self._digest, lambda: function(*args, **kwargs))
 
     async def sync(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what waits for the disk to be durable. Cancelling is as safe as with `disk`."""
@@ -32,11 +44,11 @@ class Workers:
 
     def close(self) -> None:
         """Let idle threads end. Everything handed in has been awaited by then."""
-        self._disk.shutdown(wait=False)
-        self._sync.shutdown(wait=False)
+        for pool in (self._disk, self._digest, self._sync):
+            pool.shutdown(wait=False)
 
 
-async def _run(pool: Executor, function: Callable[[], T]) -> T:
+async def _run(pool: Executor, function: Callable[[], T], release: Callable[[T], object] | None = None) -> T:
     # A cancelled future of an executor leaves its thread running (python/cpython#107505). It would write through a
     # descriptor number that is somebody else's by then, so cancellation waits for the thread.
     future = asyncio.get_running_loop().run_in_executor(pool, function)
@@ -47,6 +59,7 @@ async def _run(pool: Executor, function: Callable[[], T]) -> T:
         except asyncio.CancelledError as exc:
             cancelled = exc
     if cancelled is not None:
-        future.exception()  # looked at, so that it is not reported as lost
+        if future.exception() is None and release is not None:  # looked at, so that it is not reported as lost
+            release(future.result())
         raise cancelled
     return future.result()

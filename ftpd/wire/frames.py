@@ -4,6 +4,7 @@ The length is what `struct.pack("<i", n)` gives. The header is strict JSON (RFC 
 """
 
 import json
+import math
 import re
 import struct
 from typing import NoReturn
@@ -15,7 +16,7 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 Header = dict[str, Json]
 
 _LENGTH = struct.Struct("<i")
-_STRINGS_AND_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]')
+_STRINGS_AND_BRACKETS = re.compile(rb'(?s)"(?:[^"\\]++|\\.)*+"?|[\[\]{}]')
 
 
 def encode_frame(header: bytes) -> bytes:
@@ -98,4 +99,16 @@ def _no_constant(name: str) -> NoReturn:
     raise BadFrameError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_int=_bounded_integer, parse_constant=_no_constant)
+def _finite_number(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise BadFrameError("a number is too large for a double")
+    return value
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique_keys,
+    parse_int=_bounded_integer,
+    parse_float=_finite_number,
+    parse_constant=_no_constant,
+)

@@ -312,7 +312,12 @@ def parse(header: Header, kind: type[AnyStruct]) -> AnyStruct:
     except msgspec.ValidationError as exc:
         command = header.get("cmd")
         where = f"{command}: " if isinstance(command, str) else ""
-        raise BadRequestError(f"{where[:MAX_ID]}{exc}") from exc
+        raise BadRequestError(f"{where[:MAX_ID]}{_shorten(str(exc))}") from exc
+
+
+def _shorten(reason: str) -> str:
+    # It quotes what was sent, and has to fit in a frame; its end says which key it was.
+    return reason if len(reason) <= 300 else f"{reason[:150]} … {reason[-150:]}"
 
 
 def encode_request(request: Request) -> bytes:

@@ -9,6 +9,11 @@ from ftpd.wire.limits import MAX_COMPONENT, MAX_PATH
 STATE_FOLDER = ".ftpd"
 """Where the server keeps its own state beneath the root. No command can name it."""
 
+_IGNORABLE = frozenset(
+    map(chr, (0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), *range(0xFE00, 0xFE10)))
+)
+"""Invisible characters that are not of category Cf (Unicode's Default_Ignorable_Code_Point)."""
+
 
 class BadPathError(FtpdError):
     """A remote name that is refused wherever it appears."""
@@ -124,5 +129,5 @@ def _looks_like_state(part: str) -> bool:
     if part == STATE_FOLDER:
         return True
     folded = unicodedata.normalize("NFKC", part).casefold()
-    visible = "".join(char for char in folded if unicodedata.category(char) != "Cf")
+    visible = "".join(char for char in folded if unicodedata.category(char) != "Cf" and char not in _IGNORABLE)
     return visible.rstrip(". ") == STATE_FOLDER

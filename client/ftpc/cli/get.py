@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ftpc.cli.exits import Exit
 from ftpc.cli.jobs import Outcome, pick_display, run_job
-from ftpc.cli.options import Parser, add_jobs, new_parser
+from ftpc.cli.options import Parser, add_jobs, new_parser, refuse_twins
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import LocalFileError
@@ -40,6 +40,7 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     folder = Path(args.output or ".")
     if len(remotes) > 1 and not to_stdout:
         _make_folder(folder)
+        refuse_twins("get", [remote.rstrip("/").rpartition("/")[2] for remote in remotes], remotes)
     display = pick_display(args.progress, terminal)
     display.expect(len(remotes), None)
 

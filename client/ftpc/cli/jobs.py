@@ -89,6 +89,6 @@ def _sum_up(outcomes: Sequence[Outcome], errors: Sequence[FtpcError], seconds: f
         )
     extras = [f"{skipped} skipped"] if skipped else []
     extras += [f"{len(errors)} failed"] if errors else []
-    extras += ["verified"] if moved else []
+    extras += ["verified" if moved else "nothing to verify"]
     figures = f"{size_text(size)} in {seconds_text(seconds)} ({rate_text(size, seconds)})"
     terminal.say(", ".join((count_text(len(moved), "file"), figures, *extras)))

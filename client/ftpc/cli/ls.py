@@ -8,7 +8,7 @@ from ftpc.cli.options import Parser, new_parser
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import RefusedError
-from ftpc.ui.text import safe_text, size_text
+from ftpc.ui.text import count_text, safe_text, size_text
 from ftpd.wire.messages import Entry, EntryType
 
 EXAMPLES = """\
@@ -34,7 +34,10 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     """List."""
     long = args.long or args.human_readable or terminal.json
     try:
-        entries = [entry async for entry in client.ls(args.path, long=long)]
+        listing = client.ls(args.path, long=long)
+        entries = [entry async for entry in listing]
+        if listing.unnameable:
+            terminal.say(f"ftpc: {count_text(listing.unnameable, 'name')} can not be shown or asked for, see docs")
     except RefusedError as exc:
         if exc.code != "not_directory":
             raise

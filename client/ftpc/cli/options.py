@@ -64,6 +64,15 @@ def add_jobs(parser: Parser) -> None:
     )
 
 
+def refuse_twins(verb: str, targets: Sequence[str], sources: Sequence[str]) -> None:
+    """End with a usage error if two sources would become the same target: one of them would be lost."""
+    seen: dict[str, str] = {}
+    for target, source in zip(targets, sources, strict=True):
+        if target in seen:
+            Parser(prog=f"ftpc {verb}").error(f"{seen[target]} and {source} would both become {target}")
+        seen[target] = source
+
+
 def _jobs(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 64:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 64")

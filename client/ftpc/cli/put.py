@@ -1,12 +1,13 @@
 """`ftpc put`: upload files, or standard input."""
 
+import contextlib
 import sys
 from argparse import Namespace
 from pathlib import Path
 
 from ftpc.cli.exits import Exit
 from ftpc.cli.jobs import Outcome, pick_display, run_job
-from ftpc.cli.options import Parser, add_jobs, new_parser
+from ftpc.cli.options import Parser, add_jobs, new_parser, refuse_twins
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.progress import Progress
@@ -46,6 +47,7 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
         make_parser("put").error("--as names one file; use --to DIR for several")
     if "-" in files and args.name is None:
         make_parser("put").error("standard input has no name; give it one with --as NAME")
+    refuse_twins("put", [Path(file).name for file in files], files)
     display = pick_display(args.progress, terminal)
     display.expect(len(files), _size(files))
 
@@ -68,5 +70,8 @@ def _size(files: list[str]) -> int | None:
     """Add up what is to be sent; what can not be looked at fails in its turn."""
     if "-" in files:
         return None
-    paths = [Path(file) for file in files]
-    return sum(path.stat().st_size for path in paths if path.is_file())
+    size = 0
+    for file in files:
+        with contextlib.suppress(OSError, ValueError):
+            size += Path(file).stat().st_size
+    return size

@@ -110,6 +110,8 @@ class DigestCache:
                 return None
             try:
                 row: tuple[Any, ...] | None = self._database.execute(query, values).fetchone()
+            except OverflowError:  # a time beyond the year 2262, in nanoseconds: such a file has no place in the cache
+                return None
             except sqlite3.Error:
                 log.warning("the digest cache is damaged or can not be written, starting a new one", exc_info=True)
                 self._start_anew()

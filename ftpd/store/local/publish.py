@@ -87,10 +87,13 @@ class LocalUpload(Upload):
     async def discard(self) -> None:
         """See `Upload.discard`."""
         if not self._over:
-            self._over = True
-            await self._landing.workers.disk(self._discard)
+            await self._landing.workers.disk(self.release)
 
-    def _discard(self) -> None:
+    def release(self) -> None:
+        """Close the temporary file, and remove it unless it has been published. For one thread at a time."""
+        if self._over:
+            return
+        self._over = True
         os.close(self._fd)
         with contextlib.suppress(FileNotFoundError):  # published, or the folder is gone
             os.unlink(self._temporary, dir_fd=self._landing.temporary)

@@ -75,21 +75,21 @@ class LocalStore(Store):
 
     async def list(self, path: RemotePath, *, long: bool) -> Listing:
         """See `Store.list`."""
-        return await self._workers.disk(self._list, path, long)
+        return await self._workers.acquire(lambda: self._list(path, long=long), LocalListing.release)
 
     async def open(self, path: RemotePath) -> StoredFile:
         """See `Store.open`."""
-        return await self._workers.disk(self._open, path)
+        return await self._workers.acquire(lambda: self._open(path), LocalFile.release)
 
     async def begin(self, plan: UploadPlan) -> Upload | None:
         """See `Store.begin`."""
         if self.read_only:
             raise FtpdError(ErrorCode.READ_ONLY, "this server is read-only")
-        return await self._workers.disk(self._begin, plan)
+        return await self._workers.acquire(lambda: self._begin(plan), _drop)
 
     async def checksum(self, path: RemotePath, algorithm: Algorithm) -> str:
         """See `Store.checksum`."""
-        return await self._workers.disk(self._checksum, path, algorithm)
+        return await self._workers.digest(self._checksum, path, algorithm)
 
     async def close(self) -> None:
         """See `Store.close`."""
@@ -107,11 +107,11 @@ class LocalStore(Store):
         tree = self._digests.tree(path, State.of(found)) if stat.S_ISREG(found.st_mode) else None
         return _details(found), tree
 
-    def _list(self, path: RemotePath, long: bool) -> Listing:  # noqa: FBT001 (called through a pool)
+    def _list(self, path: RemotePath, *, long: bool) -> "LocalListing":
         with os_errors(path):
             return LocalListing(self._root.open_folder(path), self._workers, long=long, is_root=not path.parts)
 
-    def _open(self, path: RemotePath) -> StoredFile:
+    def _open(self, path: RemotePath) -> "LocalFile":
         with self._regular(path) as (file, found):
             return LocalFile(file, path, found, self._digests, self._workers)
 
@@ -131,7 +131,7 @@ class LocalStore(Store):
                 file.close()
                 raise
 
-    def _begin(self, plan: UploadPlan) -> Upload | None:
+    def _begin(self, plan: UploadPlan) -> LocalUpload | None:
         with os_errors(plan.path):
             if not check_free(self._root, plan):
                 return None
@@ -181,6 +181,10 @@ class LocalFile(FileSource, StoredFile):
 
     async def close(self) -> None:
         """See `StoredFile.close`."""
+        self.release()
+
+    def release(self) -> None:
+        """Close the file."""
         self._file.close()
 
     def _remember(self, tree: Tree) -> None:
@@ -207,6 +211,10 @@ class LocalListing(Listing):
 
     async def close(self) -> None:
         """See `Listing.close`."""
+        self.release()
+
+    def release(self) -> None:
+        """Close the folder."""
         if self._folder >= 0:
             self._found.close()  # type: ignore[attr-defined] # scandir's iterator has it, its type does not
             os.close(self._folder)
@@ -226,6 +234,11 @@ class LocalListing(Listing):
                 if len(page) == limit:
                     break
         return page
+
+
+def _drop(upload: LocalUpload | None) -> None:
+    if upload is not None:
+        upload.release()
 
 
 def _short_entry(found: os.DirEntry[str]) -> Entry:

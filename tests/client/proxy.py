@@ -1,0 +1,100 @@
+"""A network that misbehaves: a TCP proxy that can flip a bit, wait, or cut the line at a given byte."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+
+class Line:
+    """One direction. Positions count the bytes of all connections together, from 0."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        """Bytes that have been passed on."""
+        self.flip_at: int | None = None
+        self.cut_at: int | None = None
+        self.hold_at: int | None = None
+        self.held = asyncio.Event()
+        """Set while the line waits at `hold_at`."""
+        self.go = asyncio.Event()
+        """Set it to let the line go on."""
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass on what comes, until the line ends or is cut."""
+        while data := await reader.read(2**16):
+            for start, end in self._cuts(len(data)):
+                piece = bytearray(data[start:end])
+                if self.cut_at == self.count:
+                    raise ConnectionAbortedError
+                if self.hold_at == self.count:
+                    self.held.set()
+                    await self.go.wait()
+                if self.flip_at == self.count:
+                    piece[0] ^= 0x10
+                writer.write(piece)
+                await writer.drain()
+                self.count += len(piece)
+        writer.write_eof()
+
+    def _cuts(self, size: int) -> list[tuple[int, int]]:
+        """Cut what has come where something is to happen."""
+        places = {at - self.count for at in (self.flip_at, self.cut_at, self.hold_at) if at is not None}
+        inner = sorted(at for at in places if 0 < at < size)
+        return [*zip([0, *inner], [*inner, size], strict=True)]
+
+
+class Proxy:
+    """Both directions of all connections to one server."""
+
+    def __init__(self, target: int) -> None:
+        self.up, self.down = Line(), Line()
+        self.port = 0
+        self._target = target
+        self._running: set[asyncio.Task[None]] = set()
+
+    @property
+    def address(self) -> str:
+        """Where clients find it."""
+        return f"127.0.0.1:{self.port}"
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry one connection."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        try:
+            with contextlib.suppress(OSError, asyncio.CancelledError, ExceptionGroup):
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self.up.carry(reader, far_writer))
+                    group.create_task(self.down.carry(far_reader, writer))
+        finally:
+            for end in (writer, far_writer):
+                end.transport.abort()
+                with contextlib.suppress(OSError):
+                    await end.wait_closed()
+
+    def cut(self) -> None:
+        """Cut all connections."""
+        for task in self._running:
+            task.cancel()
+
+    async def settle(self) -> None:
+        """Cut all connections and wait until they are gone."""
+        self.cut()
+        await asyncio.gather(*self._running)
+
+
+@contextlib.asynccontextmanager
+async def proxied(target: int) -> AsyncIterator[Proxy]:
+    """Put a proxy before the server on a port."""
+    proxy = Proxy(target)
+    listener = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
+    proxy.port = listener.sockets[0].getsockname()[1]
+    try:
+        yield proxy
+    finally:
+        listener.close()
+        await proxy.settle()
+        await listener.wait_closed()

@@ -1,0 +1,131 @@
+"""What the tests of the client share: a server in their own event loop, content, and a display that remembers."""
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import ftpc
+from ftpc.client import Client
+from ftpc.progress import Item, Phase
+from ftpd.payload.workers import Workers
+from ftpd.server import Server
+from ftpd.store.local import LocalStore
+from ftpd.wire.messages import Durability
+
+MIB = 1024 * 1024
+PATIENCE_S = 20.0
+"""How long anything may take before a test counts as hung. Nothing takes nearly that long."""
+
+
+def content(size: int, seed: int = 0) -> bytes:
+    """Give bytes that do not repeat, the same for the same arguments."""
+    return hashlib.shake_128(str(seed).encode()).digest(size)
+
+
+async def soon(condition: Callable[[], object], what: str) -> None:
+    """Wait for something that nobody announces."""
+    deadline = asyncio.get_running_loop().time() + PATIENCE_S
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, f"waited {PATIENCE_S:g} s in vain: {what}"
+        await asyncio.sleep(0.005)
+
+
+def hidden(folder: Path) -> list[str]:
+    """Give the names of partials in a folder."""
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
+
+
+class Service:
+    """A real server in the event loop of the test. It can be stopped and started again on the same port."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.port = 0
+        self._closing = contextlib.AsyncExitStack()
+
+    @property
+    def address(self) -> str:
+        """Where it is."""
+        return f"127.0.0.1:{self.port}"
+
+    async def start(self, *, read_only: bool = False) -> None:
+        """Begin to serve."""
+        workers = Workers()
+        self._closing.callback(workers.close)
+        store = LocalStore(self.root, workers, durability=Durability.NONE, read_only=read_only)
+        self._closing.push_async_callback(store.close)
+        server = Server(store, 100)
+        [(_, self.port)] = await server.start("127.0.0.1", self.port)
+        self._closing.push_async_callback(server.drain, 0.0)
+
+    async def stop(self) -> None:
+        """Cut all connections."""
+        await self._closing.aclose()
+
+    def temporaries(self) -> list[Path]:
+        """Give what uploads have on disk."""
+        return [*(self.root / ".ftpd" / "tmp").iterdir()]
+
+    def published(self) -> list[str]:
+        """Give the names that others can see."""
+        names = (str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file())
+        return sorted(name for name in names if not name.startswith(".ftpd"))
+
+    async def settles(self) -> None:
+        """Wait until no upload has anything on disk."""
+        await soon(lambda: not self.temporaries(), "temporary files go with their connection")
+
+
+@contextlib.asynccontextmanager
+async def connected(address: str) -> AsyncIterator[Client]:
+    """Give a client, and fail instead of hanging for ever."""
+    async with asyncio.timeout(PATIENCE_S), ftpc.connect(address) as client:
+        yield client
+
+
+class Moment(NamedTuple):
+    """What a display was told at one moment."""
+
+    verb: str
+    name: str
+    done: int
+    total: int | None
+    phase: Phase
+
+
+class Recorder:
+    """A display that remembers all it was told, and calls back."""
+
+    def __init__(self, told: Callable[[Moment], object] = lambda _: None) -> None:
+        self.moments: list[Moment] = []
+        self._told = told
+
+    def start(self, item: Item) -> None:
+        """Remember."""
+        self._note("start", item)
+
+    def update(self, item: Item) -> None:
+        """Remember."""
+        self._note("update", item)
+
+    def stop(self, item: Item) -> None:
+        """Remember."""
+        self._note("stop", item)
+
+    def _note(self, verb: str, item: Item) -> None:
+        moment = Moment(verb, item.name, item.done, item.total, item.phase)
+        self.moments.append(moment)
+        self._told(moment)
+
+    @property
+    def done(self) -> list[int]:
+        """What was done at each moment."""
+        return [moment.done for moment in self.moments]
+
+    @property
+    def phases(self) -> list[Phase]:
+        """The phases, each once, in the order in which they were seen."""
+        return [*dict.fromkeys(moment.phase for moment in self.moments)]

@@ -1,0 +1,176 @@
+"""Sending: the same bytes and the same digest whether the kernel sends a file or we copy it."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path
+
+import pytest
+
+from ftpd.payload.files import FileSource
+from ftpd.payload.send import WINDOW, send_payload
+from ftpd.payload.workers import Workers
+from ftpd.wire.digests import Buffer, Digest, TreeHasher, chunk_size_for, tree_of
+from ftpd.wire.errors import ErrorCode, FtpdError
+from ftpd.wire.limits import MIB
+
+from tests.payload.conftest import PATIENCE_S, Ends
+from tests.payload.helpers import some_bytes
+
+
+class CopiedSource(FileSource):
+    """A file that the kernel can not send by itself, as with an object store."""
+
+    def file(self) -> FileIO | None:
+        """Give none."""
+        return None
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file to send."""
+    return tmp_path / "file"
+
+
+@pytest.fixture(params=[FileSource, CopiedSource], ids=["sendfile", "copy"])
+def source(request: pytest.FixtureRequest, path: Path, workers: Workers) -> Iterator[FileSource]:
+    """The file, in each of the ways it can be sent (over TLS both are copied)."""
+    path.touch()
+    with FileIO(path, "rb") as file:
+        yield request.param(file, workers)
+
+
+SIZES = [0, 1, MIB, WINDOW - 1, WINDOW, WINDOW + 1, 2 * WINDOW + 5]
+
+
+@pytest.mark.parametrize("has_digest", [True, False], ids=["hashing", "plain"])
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_file_is_sent_whole(
+    ends: Ends, path: Path, source: FileSource, size: int, has_digest: bool  # noqa: FBT001 (a column)
+) -> None:
+    """The peer gets the file's bytes, between those written before and after it, and the digest is right."""
+    data = some_bytes(size)
+    path.write_bytes(data)
+    hasher = TreeHasher(chunk_size_for(size)) if has_digest else None
+    async with asyncio.timeout(PATIENCE_S):
+        reading = asyncio.create_task(ends.reader.readexactly(size + 8))
+        ends.channel.write(b"<<<<")
+        await send_payload(ends.channel, source, 0, size, hasher)
+        ends.channel.write(b">>>>")
+        await ends.channel.drain()
+        assert b"<<<<" + data + b">>>>" == await reading
+    assert hasher is None or tree_of(data) == hasher.finish()
+
+
+@pytest.mark.parametrize(("offset", "size"), [(1, 1), (WINDOW - 1, 2), (3, WINDOW + 7), (WINDOW, MIB), (7, 0)])
+async def test_a_range_is_sent(ends: Ends, path: Path, source: FileSource, offset: int, size: int) -> None:
+    """Exactly the bytes of the range are sent and fed to the digest."""
+    data = some_bytes(WINDOW + 2 * MIB)
+    path.write_bytes(data)
+    expected, hasher = data[offset : offset + size], TreeHasher(chunk_size_for(size))
+    async with asyncio.timeout(PATIENCE_S):
+        reading = asyncio.create_task(ends.reader.readexactly(size))
+        await send_payload(ends.channel, source, offset, size, hasher)
+        assert expected == await reading
+    assert tree_of(expected) == hasher.finish()
+
+
+@pytest.mark.parametrize("has_digest", [True, False], ids=["hashing", "plain"])
+async def test_a_file_that_shrinks_is_noticed(
+    ends: Ends, path: Path, source: FileSource, has_digest: bool  # noqa: FBT001 (a column)
+) -> None:
+    """A file that is cut while it is sent is `changed`: the frame is not filled up with anything else."""
+    size = 64 * MIB
+    with path.open("wb") as file:
+        file.truncate(size)  # a hole: no space is used
+    hasher = TreeHasher(chunk_size_for(size)) if has_digest else None
+    async with asyncio.timeout(PATIENCE_S):
+        sending = asyncio.create_task(send_payload(ends.channel, source, 0, size, hasher))
+        got = len(await ends.reader.read(MIB))
+        with path.open("r+b") as file:
+            file.truncate(10)
+        while not sending.done() and (data := await ends.reader.read(MIB)):
+            got += len(data)
+        with pytest.raises(FtpdError) as caught:
+            await sending
+    assert ErrorCode.CHANGED is caught.value.code
+    assert got < size
+
+
+async def test_a_lost_peer_is_a_connection_error(ends: Ends, path: Path, source: FileSource) -> None:
+    """A peer that goes away while a file is sent is a `ConnectionError`."""
+    with path.open("wb") as file:
+        file.truncate(64 * MIB)
+    async with asyncio.timeout(PATIENCE_S):
+        sending = asyncio.create_task(send_payload(ends.channel, source, 0, 64 * MIB))
+        await ends.reader.read(MIB)
+        ends.writer.transport.abort()
+        with pytest.raises(ConnectionError):
+            await sending
+
+
+async def test_a_closed_channel_is_a_connection_error(ends: Ends, path: Path, source: FileSource) -> None:
+    """Sending on a connection that was closed is a `ConnectionError`."""
+    path.write_bytes(some_bytes(3 * WINDOW))
+    ends.channel.abort()
+    async with asyncio.timeout(PATIENCE_S):
+        with pytest.raises(ConnectionError):
+            await send_payload(ends.channel, source, 0, 3 * WINDOW)
+
+
+class SlowSource(FileSource):
+    """A file on a disk that takes as long as the test says."""
+
+    def __init__(self, file: FileIO, workers: Workers) -> None:
+        super().__init__(file, workers)
+        self.go_on = threading.Event()
+        self.at_work = 0
+
+    async def load(self, offset: int, size: int, digest: Digest | None, *, copy: bool) -> Buffer | None:
+        """Wait in a thread, then load."""
+        if offset:
+            await self._workers.disk(self._wait)
+        return await super().load(offset, size, digest, copy=copy)
+
+    def _wait(self) -> None:
+        self.at_work += 1
+        self.go_on.wait(PATIENCE_S)
+        self.at_work -= 1
+
+
+async def test_cancelling_waits_for_the_thread(ends: Ends, path: Path, workers: Workers) -> None:
+    """When a cancelled `send_payload` returns no thread uses the file any more, so that it can be closed."""
+    path.write_bytes(some_bytes(3 * WINDOW))
+    with FileIO(path, "rb") as file:
+        source = SlowSource(file, workers)
+        async with asyncio.timeout(PATIENCE_S):
+            sending = asyncio.create_task(send_payload(ends.channel, source, 0, 3 * WINDOW))
+            await ends.reader.readexactly(WINDOW)
+            while not source.at_work:
+                await asyncio.sleep(0)
+            sending.cancel()
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not sending.done()
+            source.go_on.set()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+        assert 0 == source.at_work
+
+
+async def test_the_next_window_is_loaded_while_one_is_sent(ends: Ends, path: Path, source: FileSource) -> None:
+    """While a slow peer takes one window the next is read and hashed, and no more than that."""
+    size = 16 * WINDOW
+    with path.open("wb") as file:
+        file.truncate(size)
+    hasher = TreeHasher(chunk_size_for(size))
+    async with asyncio.timeout(PATIENCE_S):
+        sending = asyncio.create_task(send_payload(ends.channel, source, 0, size, hasher))
+        got = 0
+        while got < size:
+            data = await ends.reader.read(MIB)
+            assert data
+            got += len(data)
+        await sending
+    assert size == hasher.size

@@ -1,0 +1,90 @@
+"""`Workers`: threads that are never left alone with what they were given."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from ftpd.payload.workers import DISK_THREADS, SYNC_THREADS, Workers
+
+from tests.payload.conftest import PATIENCE_S
+
+Pool = Callable[..., Awaitable[object]]
+
+
+@pytest.fixture(params=["disk", "sync"])
+def pool(request: pytest.FixtureRequest, workers: Workers) -> Pool:
+    """Each of the pools."""
+    found: Pool = getattr(workers, request.param)
+    return found
+
+
+async def test_results_and_errors_come_back(pool: Pool) -> None:
+    """A function's result is returned and its exception raised; it runs in another thread."""
+    assert 5 == await pool(divmod(17, 3).__getitem__, 0)
+    assert threading.get_ident() != await pool(threading.get_ident)
+    with pytest.raises(FileNotFoundError):
+        await pool(open, "/nothing/at/all")
+
+
+async def test_cancelling_waits_for_the_thread(pool: Pool) -> None:
+    """However often it is cancelled, a call returns only after its thread has finished, and then as cancelled."""
+    started, go_on, finished = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        started.set()
+        go_on.wait(PATIENCE_S)
+        finished.set()
+
+    async with asyncio.timeout(PATIENCE_S):
+        calling = asyncio.ensure_future(pool(work))
+        while not started.is_set():
+            await asyncio.sleep(0)
+        for _ in range(3):
+            calling.cancel()
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert not calling.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+    assert finished.is_set()
+
+
+async def test_cancelling_hides_the_error_of_the_thread(pool: Pool) -> None:
+    """A cancelled call whose thread fails is cancelled, and nothing is reported as never retrieved."""
+    go_on = threading.Event()
+
+    def work() -> None:
+        go_on.wait(PATIENCE_S)
+        raise OSError
+
+    calling = asyncio.ensure_future(pool(work))
+    await asyncio.sleep(0)
+    calling.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+
+
+@pytest.mark.parametrize(("busy", "free", "threads"), [("disk", "sync", DISK_THREADS), ("sync", "disk", SYNC_THREADS)])
+async def test_one_pool_does_not_hold_up_the_other(workers: Workers, busy: str, free: str, threads: int) -> None:
+    """While all threads of one pool wait, and more work queues there, the other works; the queue is bounded in threads."""
+    go_on, lock, at_work = threading.Event(), threading.Lock(), 0
+
+    def work() -> None:
+        nonlocal at_work
+        with lock:
+            at_work += 1
+        go_on.wait(PATIENCE_S)
+
+    async with asyncio.timeout(PATIENCE_S):
+        waiting = [asyncio.ensure_future(getattr(workers, busy)(work)) for _ in range(threads + 5)]
+        while at_work < threads:
+            await asyncio.sleep(0)
+        assert "done" == await getattr(workers, free)(lambda: "done")
+        assert threads == at_work
+        go_on.set()
+        await asyncio.gather(*waiting)
+    assert threads + 5 == at_work

@@ -1,0 +1,224 @@
+"""`begin`, `chunk`, `commit`, `abort`: files in chunks, and everything that can be wrong with them."""
+
+import os
+from typing import Any
+
+import pytest
+
+from tests.peer import Peer, ServerProcess, eventually
+from tests.server.tree import MIB, leaf_of, tree_of
+
+CHUNK = 8 * MIB
+"""How a file of known size is cut, up to 64 GiB. Where the size is not known, `begin` says how."""
+
+DATA = os.urandom(1000) * 20_000
+"""Three chunks of 8 MiB, the last one short."""
+PIECES = [DATA[start : start + CHUNK] for start in range(0, len(DATA), CHUNK)]
+
+
+def begin(peer: Peer, name: str, size: int = len(DATA), **keys: object) -> str:
+    """Open an upload."""
+    reply = peer.ask({"cmd": "begin", "filename": name, "filesize": size, **keys})
+    assert (True, CHUNK) == (reply["ok"], reply["chunk_size"])
+    return str(reply["upload"])
+
+
+def begin_unknown(peer: Peer, name: str) -> tuple[str, int]:
+    """Open an upload of unknown size; give its chunk size too."""
+    reply = peer.ask({"cmd": "begin", "filename": name})
+    assert reply["chunk_size"] >= 1 * MIB
+    return reply["upload"], reply["chunk_size"]
+
+
+def send(peer: Peer, upload: str, index: int, data: bytes, digest: str | None = None) -> dict[str, Any]:
+    """Send a chunk."""
+    header = {"cmd": "chunk", "upload": upload, "index": index, "size": len(data), "digest": digest or leaf_of(data)}
+    return peer.ask(header, data)
+
+
+def commit(peer: Peer, upload: str, data: bytes = DATA, chunk_size: int = CHUNK, **keys: object) -> dict[str, Any]:
+    """Publish an upload."""
+    tree = tree_of(data, chunk_size)
+    return peer.ask({"cmd": "commit", "upload": upload, "chunks": len(tree.leaves) // 32, "root": tree.root, **keys})
+
+
+def code(reply: dict[str, Any]) -> str:
+    """Give the code of a refusal."""
+    return str(reply["error"]["code"])
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0, 1, 1)], ids=["in order", "out of order", "twice"])
+def test_file_in_chunks(server: ServerProcess, peer: Peer, order: tuple[int, ...]) -> None:
+    """Chunks may come in any order and more than once; the file is whole, and not there before `commit`."""
+    name = f"chunks/{order}"
+    upload = begin(peer, name)
+    for index in order:
+        assert {"ok": True, "index": index} == send(peer, upload, index, PIECES[index])
+    assert not (server.root / name).exists()
+    root = tree_of(DATA).root
+    assert {"ok": True, "filename": name, "filesize": len(DATA), "root": root} == commit(peer, upload)
+    assert DATA == (server.root / name).read_bytes()
+    assert "unknown_upload" == code(commit(peer, upload))
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK, CHUNK + 1])
+def test_sizes_at_the_borders(server: ServerProcess, peer: Peer, size: int) -> None:
+    """A file of no bytes is one empty chunk; a file of one chunk to the byte is one chunk."""
+    data = DATA[:size]
+    upload = begin(peer, f"border{size}", size)
+    for index in range(max(1, -(-size // CHUNK))):
+        assert send(peer, upload, index, data[index * CHUNK : (index + 1) * CHUNK])["ok"]
+    assert commit(peer, upload, data)["ok"]
+    assert data == (server.root / f"border{size}").read_bytes()
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK, CHUNK + 1, 2 * CHUNK, len(DATA)])
+def test_unknown_size(server: ServerProcess, peer: Peer, size: int) -> None:
+    """A file whose size nobody knew beforehand is as long as its chunks, be it empty."""
+    data = DATA[:size]
+    upload, chunk_size = begin_unknown(peer, f"unknown{size}")
+    for index, start in enumerate(range(0, max(size, 1), chunk_size)):
+        assert send(peer, upload, index, data[start : start + chunk_size])["ok"]
+    assert {"filesize": size}.items() <= commit(peer, upload, data, chunk_size).items()
+    assert data == (server.root / f"unknown{size}").read_bytes()
+
+
+def test_unknown_size_with_a_chunk_that_turns_out_too_much(server: ServerProcess, peer: Peer) -> None:
+    """In an upload of unknown size a short chunk before the last, or one beyond the last, is refused at `commit`."""
+    upload, chunk_size = begin_unknown(peer, "gap")
+    for index, data in enumerate((b"short", b"last")):
+        assert send(peer, upload, index, data)["ok"]
+    assert "bad_request" == code(commit(peer, upload, b"short", chunk_size))
+    assert "bad_request" == code(peer.ask({"cmd": "commit", "upload": upload, "chunks": 2, "root": "0" * 64}))
+    assert not (server.root / "gap").exists()
+
+
+@pytest.mark.parametrize(
+    ("index", "size"),
+    [(3, 10), (2**53 - 1, 10), (0, CHUNK - 1), (0, CHUNK + 1), (2, CHUNK), (2, 0), (0, 0)],
+)
+def test_chunk_that_has_no_place(peer: Peer, index: int, size: int) -> None:
+    """A chunk beyond the file or of another size than its place has is `bad_range`, and its payload is skipped."""
+    upload = begin(peer, "places")
+    assert "bad_range" == code(send(peer, upload, index, bytes(size)))
+    assert {"ok": True, "index": 2} == send(peer, upload, 2, PIECES[2])
+
+
+def test_chunk_that_has_no_place_in_an_upload_of_unknown_size(peer: Peer) -> None:
+    """An upload of unknown size is bounded, in chunks and in bytes of a chunk."""
+    upload, chunk_size = begin_unknown(peer, "unbounded")
+    for index, size in ((65_536, 1), (2**53 - 1, 1), (0, chunk_size + 1)):
+        assert "bad_range" == code(send(peer, upload, index, bytes(size)))
+    assert send(peer, upload, 0, b"")["ok"]
+
+
+def test_wrong_digest_costs_one_chunk(server: ServerProcess, peer: Peer) -> None:
+    """A chunk with another digest is not confirmed and not missed by nobody; sent again, right, the file is whole."""
+    upload = begin(peer, "flipped")
+    flipped = b"X" + PIECES[1][1:]
+    for index in (0, 1, 2):
+        assert send(peer, upload, index, PIECES[index])["ok"]
+    error = send(peer, upload, 1, flipped, leaf_of(PIECES[1]))["error"]
+    facts = {"code": "integrity", "index": 1, "expected": leaf_of(PIECES[1]), "actual": leaf_of(flipped)}
+    assert facts.items() <= error.items()
+    error = commit(peer, upload)["error"]
+    assert ("incomplete", 1) == (error["code"], error["index"])
+    assert send(peer, upload, 1, PIECES[1])["ok"]
+    assert commit(peer, upload)["ok"]
+    assert DATA == (server.root / "flipped").read_bytes()
+
+
+@pytest.mark.parametrize("digest", ["", "xy", "0" * 63, "0" * 65, "g" * 64, " " * 64])
+def test_digest_that_is_none(peer: Peer, digest: str) -> None:
+    """What is not 64 hex digits is `bad_request`, and the payload behind it is skipped."""
+    upload = begin(peer, "digest", 5)
+    request = {"cmd": "chunk", "upload": upload, "index": 0, "size": 5, "digest": digest}
+    assert "bad_request" == peer.refusal(request, b"12345")
+    assert send(peer, upload, 0, b"12345")["ok"]
+
+
+def test_commit_that_is_wrong(server: ServerProcess, peer: Peer) -> None:
+    """A missing chunk, a wrong count and a wrong root are refused and publish nothing; the upload can still be put right."""
+    upload = begin(peer, "committed")
+    assert "incomplete" == code(commit(peer, upload))
+    for index in (0, 2):
+        assert send(peer, upload, index, PIECES[index])["ok"]
+    error = commit(peer, upload)["error"]
+    assert ("incomplete", 1) == (error["code"], error["index"])
+    assert send(peer, upload, 1, PIECES[1])["ok"]
+    for count in (0, 1, 2, 4, 2**53 - 1):
+        assert "bad_request" == code(commit(peer, upload, chunks=count))
+    for root in ("0" * 64, "", "no root"):
+        assert "integrity" == code(commit(peer, upload, root=root))
+    assert not (server.root / "committed").exists()
+    assert commit(peer, upload)["ok"]
+    assert DATA == (server.root / "committed").read_bytes()
+
+
+def test_abort_drops_the_upload(server: ServerProcess, peer: Peer) -> None:
+    """After `abort` the upload is unknown and nothing of it is left."""
+    upload = begin(peer, "aborted")
+    assert send(peer, upload, 0, PIECES[0])["ok"]
+    assert 1 == len(server.temporaries())
+    assert {"ok": True} == peer.ask({"cmd": "abort", "upload": upload})
+    assert [] == server.temporaries()
+    for reply in (send(peer, upload, 1, PIECES[1]), commit(peer, upload), peer.ask({"cmd": "abort", "upload": upload})):
+        assert "unknown_upload" == code(reply)
+    assert not (server.root / "aborted").exists()
+
+
+def test_upload_of_another_connection(server: ServerProcess, peer: Peer) -> None:
+    """An upload belongs to the connection that began it; to all others it is unknown."""
+    upload = begin(peer, "mine", 5)
+    with server.connect() as other:
+        assert "unknown_upload" == code(send(other, upload, 0, b"12345"))
+        assert "unknown_upload" == code(commit(other, upload, b"12345"))
+        assert "unknown_upload" == code(other.ask({"cmd": "abort", "upload": upload}))
+        assert "unknown_upload" == code(send(other, "x" * 60_000, 0, b"12345"))
+    assert send(peer, upload, 0, b"12345")["ok"]
+    assert commit(peer, upload, b"12345")["ok"]
+
+
+def test_abandoned_uploads_go_with_their_connection(server: ServerProcess) -> None:
+    """A connection that ends, politely or in the middle of a chunk, takes its uploads with it."""
+    for leave in (Peer.close, Peer.reset, Peer.shutdown_write):
+        with server.connect() as peer:
+            for index in range(3):
+                upload = begin(peer, f"abandoned{index}")
+            assert send(peer, upload, 0, PIECES[0])["ok"]
+            request = {"cmd": "chunk", "upload": upload, "index": 1, "size": CHUNK, "digest": "0" * 64}
+            peer.send(request, PIECES[1][: CHUNK // 2])
+            assert 3 == len(server.temporaries())
+            leave(peer)
+            eventually(server.has_no_temporaries, "abandoned uploads vanish")
+    assert [] == [*server.root.glob("abandoned*")]
+
+
+def test_number_of_open_uploads_is_bounded(server: ServerProcess, peer: Peer) -> None:
+    """One upload more than `hello` allows is `busy`; when one has ended there is room again."""
+    limit = peer.ask({"cmd": "hello"})["limits"]["max_uploads"]
+    uploads = [begin(peer, f"open{index}") for index in range(limit)]
+    assert "busy" == peer.refusal({"cmd": "begin", "filename": "one more", "filesize": 1})
+    assert peer.ask({"cmd": "abort", "upload": uploads[0]})["ok"]
+    assert begin(peer, "one more")
+
+
+def test_existing_name(server: ServerProcess, peer: Peer) -> None:
+    """`if_exists` holds at `begin` and again at `commit`, when somebody else took the name in between."""
+    uploads = {how: begin(peer, f"race-{how}", 5, if_exists=how) for how in ("fail", "skip", "rename", "overwrite")}
+    for how, upload in uploads.items():
+        assert peer.ask({"cmd": "put", "filename": f"race-{how}", "filesize": 5}, b"other")["ok"]
+        assert send(peer, upload, 0, b"12345")["ok"]
+    assert "exists" == code(commit(peer, uploads["fail"], b"12345"))
+    assert commit(peer, uploads["skip"], b"12345")["skipped"]
+    assert "race-rename (1)" == commit(peer, uploads["rename"], b"12345")["filename"]
+    assert commit(peer, uploads["overwrite"], b"12345")["ok"]
+    expected = {"fail": b"other", "skip": b"other", "rename": b"other", "overwrite": b"12345"}
+    assert expected == {how: (server.root / f"race-{how}").read_bytes() for how in uploads}
+    assert "exists" == peer.refusal({"cmd": "begin", "filename": "race-fail", "filesize": 5, "if_exists": "fail"})
+    assert peer.ask({"cmd": "begin", "filename": "race-skip", "filesize": 5, "if_exists": "skip"})["skipped"]
+
+
+def test_more_than_the_disk_holds(peer: Peer) -> None:
+    """A size that can never fit is `no_space` before the first byte."""
+    assert "no_space" == peer.refusal({"cmd": "begin", "filename": "huge", "filesize": 2**53 - 1})

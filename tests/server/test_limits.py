@@ -1,0 +1,104 @@
+"""A full server: says `busy`, does not spin, does not stumble, and serves again when there is room."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.peer import Peer, ServerProcess, code_of, eventually
+
+WINDOW_S = 0.5
+"""How long the processor time of a server that has nothing to do is watched."""
+
+
+def idle_share(server: ServerProcess) -> float:
+    """Give the share of a processor that the server uses, over a while."""
+    before = server.cpu_s()
+    time.sleep(WINDOW_S)
+    return (server.cpu_s() - before) / WINDOW_S
+
+
+def assert_not_spinning(server: ServerProcess) -> None:
+    """A server that waits uses no processor; what is left to do from before may take a moment."""
+    eventually(lambda: idle_share(server) < 0.3, "the server comes to rest", 10)
+
+
+@pytest.fixture
+def peers() -> Iterator[contextlib.ExitStack]:
+    """Connections that are closed in the end."""
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+def outcome_of(peer: Peer) -> str:
+    """Ask for a sign of life, and tell what came of it."""
+    with contextlib.suppress(OSError):  # it may be closed already
+        peer.send({"cmd": "ping"})
+    try:
+        reply = peer.read()
+    except ConnectionError:
+        return "cut"
+    return "served" if reply["ok"] else code_of(reply)
+
+
+def test_one_connection_too_many(tmp_path: Path, peers: contextlib.ExitStack) -> None:
+    """The connection beyond the limit is told `busy` and closed; the others go on; a place that gets free is given."""
+    with ServerProcess(tmp_path, "--max-connections", "5") as server:
+        served = [peers.enter_context(server.connect()) for _ in range(5)]
+        assert ["served"] * 5 == [outcome_of(peer) for peer in served]
+        for _ in range(20):
+            with server.connect() as sixth:
+                assert "busy" == code_of(sixth.read())
+                assert sixth.is_ended()
+        assert_not_spinning(server)
+        assert ["served"] * 5 == [outcome_of(peer) for peer in served]
+        served.pop().close()
+        eventually(lambda: is_served(server), "the free place is given")
+        assert "Traceback" not in server.log
+
+
+def is_served(server: ServerProcess) -> bool:
+    """Tell whether a newcomer is served."""
+    with server.connect() as peer:
+        return outcome_of(peer) == "served"
+
+
+def test_few_file_descriptors(tmp_path: Path, peers: contextlib.ExitStack) -> None:
+    """With 128 descriptors and 300 connections some are served, the others are told `busy` or cut; no traceback."""
+    prefix = ("sh", "-c", 'ulimit -n 128; exec "$@"', "sh")
+    with ServerProcess(tmp_path, prefix=prefix) as server:
+        crowd = [peers.enter_context(server.connect()) for _ in range(300)]
+        outcomes = [outcome_of(peer) for peer in crowd]
+        assert {"served", "busy", "cut"} >= set(outcomes)
+        assert 10 < outcomes.count("served") < 128
+        assert outcomes.count("busy") > 0
+        assert_not_spinning(server)
+        served = [peer for peer, outcome in zip(crowd, outcomes, strict=True) if outcome == "served"]
+        for peer in served:
+            assert peer.ask({"cmd": "put", "filename": "file", "filesize": 3}, b"abc")["ok"]
+        for peer in crowd:
+            peer.close()
+        eventually(lambda: is_served(server), "newcomers are served again")
+        assert (False, True) == ("Traceback" in server.log, len(server.log) < 1_000_000)
+
+
+def test_more_uploads_than_file_descriptors(tmp_path: Path, peers: contextlib.ExitStack) -> None:
+    """Where uploads in chunks would use up the descriptors, one too many is `busy`; all others and newcomers go on."""
+    prefix = ("sh", "-c", 'ulimit -n 128; exec "$@"', "sh")
+    with ServerProcess(tmp_path, prefix=prefix) as server:
+        crowd = [peers.enter_context(server.connect()) for _ in range(15)]
+        assert ["served"] * len(crowd) == [outcome_of(peer) for peer in crowd]
+        replies = [peer.ask({"cmd": "begin", "filename": f"file{n}"}) for peer in crowd for n in range(16)]
+        assert {True, False} == {reply["ok"] for reply in replies}
+        assert {"busy"} == {code_of(reply) for reply in replies if not reply["ok"]}
+        with server.connect() as newcomer:
+            assert outcome_of(newcomer) in {"served", "busy", "cut"}
+        assert_not_spinning(server)
+        assert ["served"] * len(crowd) == [outcome_of(peer) for peer in crowd]
+        peers.close()
+        eventually(server.has_no_temporaries, "the uploads go with their connections")
+        with server.connect() as peer:
+            assert peer.ask({"cmd": "put", "filename": "file", "filesize": 3}, b"abc")["ok"]
+        assert "Traceback" not in server.log
