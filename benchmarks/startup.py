@@ -1,6 +1,6 @@
 """How fast the commands start, beside what Python itself takes: ratios, taken in turns in one run.
 
-    python benchmarks/startup.py [--rounds N]
+python benchmarks/startup.py [--rounds N]
 """
 
 import argparse

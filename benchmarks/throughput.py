@@ -81,7 +81,9 @@ def compare(stack: ExitStack, folder: Path, size: int, rounds: int) -> None:
         for name, way in ways.items():
             target.unlink(missing_ok=True)
             times[name].append(way())
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}")
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}"
+    )
     print(f"{size / 2**20:.0f} MiB, {rounds} rounds in turns after one to warm up, whole commands, in {folder.parent}")
     for name in ways:
         rates = [size / 1e9 / taken for taken in times[name][1:]]

@@ -148,7 +148,7 @@ def _parser(config: Config) -> "_Parser":
     def add_flag(option: str, text: str) -> None:
         parser.add_argument(option, action="store_true", help=text)
 
-    add("--root", Path, config.root, "DIR", "the folder to serve; the default one is made when missing")
+    add("--root", _folder, config.root, "DIR", "the folder to serve; the default one is made when missing")
     add("--host", str, config.host, "ADDRESS", "the address to listen on")
     add("--port", _port, config.port, "PORT", "the port to listen on; 0 picks a free one")
     add_flag("--read-only", "change nothing in the folder")
@@ -193,6 +193,12 @@ _NOT_FROM_ENVIRONMENT = {"--help", "--version", "--verbose", "--quiet"}
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("an empty name is no folder; use . for this one")
+    return Path(text)
 
 
 def _port(text: str) -> int:

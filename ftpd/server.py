@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import logging
 import resource
+import socket
 
+from ftpd.commands.exchange import Budget
 from ftpd.payload.channel import Channel, ChannelProtocol
 from ftpd.session import Session
 from ftpd.store.base import Store
@@ -16,13 +18,16 @@ BACKLOG = 1024
 """Connections the kernel queues while the loop is busy: a burst of clients that start at once."""
 
 RESERVED_FILES = 64
-"""Descriptors kept for what is not a connection: the listening socket, the store's own, the log."""
+"""Descriptors kept for what is not a connection: the listening sockets, the store's own, farewells, the log."""
 
-FILES_PER_CONNECTION = 3
-"""Descriptors a busy connection needs: its socket, the file, and for moments the file's folder."""
+FILES_PER_CONNECTION = 4
+"""Descriptors a busy connection needs: its socket, a file, for moments the file's folder, an upload in chunks."""
 
-MAX_FAREWELLS = 256
+MAX_FAREWELLS = 32
 """Connections that are being refused politely at the same time; beyond that they are cut."""
+
+PAUSE_S = 1.0
+"""How long nobody is let in after the system had no descriptor or memory left for a connection."""
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +42,9 @@ class Server:
         self._store = store
         self.max_connections = min(max_connections, _affordable_connections())
         self._limits = {"max_header": MAX_HEADER, "min_chunk": MIN_CHUNK, "max_uploads": MAX_UPLOADS}
-        self._listener: asyncio.Server | None = None
+        self._budget = Budget(self.max_connections)
+        self._listeners: list[socket.socket] = []
+        self._accepting: list[asyncio.Task[None]] = []
         self._sessions: dict[Session, asyncio.Task[None]] = {}
         self._farewells: set[asyncio.Task[None]] = set()
 
@@ -51,18 +58,34 @@ class Server:
             OSError: the address can not be used.
         """
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(
-            lambda: ChannelProtocol(self._admit), host, port, backlog=BACKLOG, start_serving=True
-        )
-        return [(name[0], name[1]) for name in (listening.getsockname() for listening in self._listener.sockets)]
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        try:
+            for family, _, _, _, address in dict.fromkeys(found):
+                # With port 0 the first address picks one, and the others have to take the same.
+                where = (str(address[0]), self.addresses[0][1] if self._listeners else port)
+                listener = socket.create_server(where, family=family, backlog=BACKLOG)
+                listener.setblocking(False)
+                self._listeners.append(listener)
+        except OSError:
+            self._close_listeners()
+            raise
+        self._accepting = [loop.create_task(self._accept(listener)) for listener in self._listeners]
+        return self.addresses
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where the server listens."""
+        return [listener.getsockname()[:2] for listener in self._listeners]
 
     async def drain(self, grace_s: float) -> None:
         """Stop: no new connections, idle ones end, running transfers have `grace_s` to finish, then they are cut.
 
         Cancelling cuts them at once.
         """
-        if self._listener is not None:
-            self._listener.close()
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        self._close_listeners()
         for session in self._sessions:
             session.finish()
         try:
@@ -76,11 +99,31 @@ class Server:
                 task.cancel()
             await asyncio.gather(*rest, return_exceptions=True)
 
+    def _close_listeners(self) -> None:
+        while self._listeners:
+            self._listeners.pop().close()
+
+    async def _accept(self, listener: socket.socket) -> None:
+        """Let connections in, one by one.
+
+        asyncio's own server accepts a whole backlog before it looks at any, and so runs out of descriptors first.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, _ = await loop.sock_accept(listener)
+                await loop.connect_accepted_socket(lambda: ChannelProtocol(self._admit), sock)
+            except ConnectionError:  # gone before it was let in
+                continue
+            except OSError as exc:
+                log.warning("nobody is let in for %g s: %s", PAUSE_S, exc)
+                await asyncio.sleep(PAUSE_S)
+
     def _admit(self, channel: Channel) -> None:
         if len(self._sessions) >= self.max_connections:
             self._turn_away(channel)
             return
-        session = Session(channel, self._store, self._limits)
+        session = Session(channel, self._store, self._limits, self._budget)
         task = asyncio.get_running_loop().create_task(session.run())
         self._sessions[session] = task
         task.add_done_callback(lambda _: self._sessions.pop(session))

@@ -14,7 +14,7 @@ import logging
 import time
 from typing import ClassVar
 
-from ftpd.commands.exchange import ANONYMOUS, Exchange, Principal
+from ftpd.commands.exchange import ANONYMOUS, Budget, Exchange, Principal
 from ftpd.commands.table import COMMANDS
 from ftpd.payload.channel import Channel
 from ftpd.payload.files import Source
@@ -47,7 +47,7 @@ HEADER_S = 20.0
 STALL_S = 300.0
 """How long payload or a reply may make no progress at all before the peer counts as dead."""
 
-QUIET_S = 0.05
+QUIET_S = 1.0
 """How long a client without `hello` and `id` has to be quiet before it gets the replies to its puts: see `_reply`."""
 
 HELD_BYTES = 16 * MIB
@@ -64,8 +64,8 @@ class Session(Exchange):
 
     _all_held: ClassVar[int] = 0
 
-    def __init__(self, channel: Channel, store: Store, limits: dict[str, int]) -> None:
-        super().__init__()
+    def __init__(self, channel: Channel, store: Store, limits: dict[str, int], budget: Budget) -> None:
+        super().__init__(budget)
         self.store = store
         self.limits = limits
         self.principal: Principal = ANONYMOUS
@@ -181,9 +181,7 @@ class Session(Exchange):
         """Run one request, and say what came of it."""
         started = time.monotonic()
         self.transfer = None
-        self._request_id = request_id_of(header)
-        command_name = str(header.get("cmd"))[:MAX_ID]
-        self._is_classic = self._is_classic and command_name == "put" and self._request_id is None
+        self._is_classic = self._is_classic and header.get("cmd") == "put" and header.get("id") is None
         if not self._is_classic:
             await self._release()
         answer = b""
@@ -208,14 +206,23 @@ class Session(Exchange):
         name = header.get("cmd")
         command = COMMANDS.get(name) if isinstance(name, str) else None
         if command is None:
+            self._request_id = request_id_of(header)
             raise FtpdError(ErrorCode.UNKNOWN_COMMAND, f"there is no command {name!r:.80}")
         size = payload_size_of(header, command.request)
         if size:
-            self._payload = await self._channel.receive(size)
+            await self._await_payload(size)
+        self._request_id = request_id_of(header)
         request = parse(header, command.request)
         if command.right not in self.principal.rights:
             raise FtpdError(ErrorCode.FORBIDDEN, f"{self.principal.name} may not {name}")
         return await command.run(request, self)
+
+    async def _await_payload(self, size: int) -> None:
+        try:
+            async with asyncio.timeout(STALL_S):
+                self._payload = await self._channel.receive(size)
+        except TimeoutError:
+            raise _silence(STALL_S) from None
 
     async def _skip_payload(self) -> None:
         """Throw away what a command has left of its payload, so that the next frame is found."""

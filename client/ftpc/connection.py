@@ -121,7 +121,7 @@ class Connection:
         except FtpdError as exc:
             self.is_usable = False
             raise ProtocolError(f"{self._address} does not speak our protocol: {exc.message}") from exc
-        except (OSError, RuntimeError) as exc:  # asyncio raises RuntimeError for a transport that closes under sendfile
+        except OSError as exc:
             self.is_usable = False
             raise ConnectionLostError(f"the connection to {self._address} was lost: {_reason(exc)}") from exc
         except BaseException:

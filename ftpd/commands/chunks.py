@@ -21,7 +21,14 @@ async def begin(request: Begin, exchange: Exchange) -> Begun:
     size = request.filesize
     chunk_size = STREAM_CHUNK if size is None else chunk_size_for(size)
     plan = UploadPlan(path, size, request.if_exists, request.mtime, request.mtime_ns, request.mode)
-    upload = await exchange.store.begin(plan)
+    if not exchange.budget.take():
+        raise FtpdError(ErrorCode.BUSY, "the server has as many uploads open as it can; try again later")
+    upload = None
+    try:
+        upload = await exchange.store.begin(plan)
+    finally:
+        if upload is None:
+            exchange.budget.give_back()
     if upload is None:
         return Begun(skipped=True)
     name = secrets.token_hex(16)
@@ -64,7 +71,7 @@ async def commit(request: Commit, exchange: Exchange) -> Stored:
             expected=request.root,
             actual=tree.root,
         )
-    del exchange.uploads[request.upload]
+    exchange.take_upload(request.upload)
     published = await opened.upload.publish(tree)
     if published is None:
         return Stored(filename=str(opened.path), filesize=tree.size, skipped=True)
@@ -75,7 +82,7 @@ async def commit(request: Commit, exchange: Exchange) -> Stored:
 async def abort(request: Abort, exchange: Exchange) -> Done:
     """Drop an upload."""
     opened = _find(request.upload, exchange)
-    del exchange.uploads[request.upload]
+    exchange.take_upload(request.upload)
     await opened.upload.discard()
     return Done()
 

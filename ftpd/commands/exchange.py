@@ -52,6 +52,24 @@ class OpenUpload:
         """Their sizes, likewise."""
 
 
+class Budget:
+    """How many files all conversations together may hold open between requests: descriptors are not endless."""
+
+    def __init__(self, files: int) -> None:
+        self.files = files
+
+    def take(self) -> bool:
+        """Take one, if one is left."""
+        if self.files <= 0:
+            return False
+        self.files -= 1
+        return True
+
+    def give_back(self) -> None:
+        """Give one back."""
+        self.files += 1
+
+
 class OpenListing(NamedTuple):
     """A listing of which more pages may be asked for."""
 
@@ -68,7 +86,8 @@ class Exchange(ABC):
     limits: dict[str, int]
     """What `hello` tells of the server's bounds."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
         self.uploads: dict[str, OpenUpload] = {}
         self.listing: OpenListing | None = None
         self.transfer: Transfer | None = None
@@ -86,10 +105,15 @@ class Exchange(ABC):
     async def send_payload(self, source: Source, offset: int, size: int, digest: Digest | None) -> None:
         """Send a range of a file. An error before its end leaves nothing but to close the connection."""
 
+    def take_upload(self, name: str) -> OpenUpload:
+        """Take an upload out of the conversation, to end it."""
+        self.budget.give_back()
+        return self.uploads.pop(name)
+
     async def close(self) -> None:
         """Drop what the conversation has open."""
         for name in list(self.uploads):
-            await self.uploads.pop(name).upload.discard()
+            await self.take_upload(name).upload.discard()
         if self.listing is not None:
             await self.listing.listing.close()
             self.listing = None

@@ -75,7 +75,8 @@ class ChannelProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
         """Take note that the connection is gone (called by the transport)."""
         self.has_ended = True
         self._fail_payload(exc)
-        super().connection_lost(exc)
+        # A reset would make the stream forget what has arrived before it: whole requests, or the reason for it.
+        super().connection_lost(None if isinstance(exc, ConnectionError) else exc)
 
     def _fail_payload(self, exc: Exception | None) -> None:
         if self.payload is not None:
@@ -92,8 +93,9 @@ class Channel:
         self.reader = reader
         self.writer = writer
         self._protocol = protocol
-        # `drain` then waits until the kernel has everything, after which a buffer may be used again.
-        writer.transport.set_write_buffer_limits(0)
+        # `drain` then waits until the kernel has everything, after which a buffer may be used again. (asyncio's TLS
+        # takes a limit of 0 to mean that writing always has to wait; it copies what it is given.)
+        writer.transport.set_write_buffer_limits(high=1 if self.is_encrypted else 0, low=0)
         _keep_alive(writer)
 
     @property
@@ -194,7 +196,11 @@ class Channel:
         await asyncio.sleep(0)
         if self.writer.is_closing():
             raise ConnectionResetError("the connection was closed while a file was sent")
-        sent = await loop.sendfile(self.writer.transport, file, offset, size, fallback=False)
+        try:
+            sent = await loop.sendfile(self.writer.transport, file, offset, size, fallback=False)
+        except (asyncio.SendfileNotAvailableError, RuntimeError) as exc:
+            # What asyncio makes of any error of a first call, and of a transport that closes; regular files do work.
+            raise ConnectionResetError("the connection was lost while a file was sent") from exc
         if sent != size:
             raise FtpdError(
                 ErrorCode.CHANGED, f"the file became shorter while it was sent: {size - sent} bytes are missing"

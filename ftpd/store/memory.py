@@ -82,6 +82,10 @@ class MemoryStore(Store):
             if RemotePath(path.parts[:depth]) in self.files:
                 raise FtpdError(ErrorCode.NOT_DIRECTORY, f"{path}: a part of the name is not a folder")
 
+    def is_taken(self, path: RemotePath) -> bool:
+        """Tell whether something has that name."""
+        return path in self.files or self._is_folder(path)
+
     def _is_folder(self, path: RemotePath) -> bool:
         depth = len(path.parts)
         return not depth or any(len(file.parts) > depth and file.parts[:depth] == path.parts for file in self.files)
@@ -175,7 +179,7 @@ class MemoryUpload(Upload):
                 case IfExists.FAIL:
                     raise FtpdError(ErrorCode.EXISTS, f"{path}: the name is taken")
                 case IfExists.RENAME:
-                    path = next(name for name in free_names(path) if name not in files)
+                    path = self._free_name()
                 case IfExists.OVERWRITE:
                     pass
         plan = self._plan
@@ -189,3 +193,9 @@ class MemoryUpload(Upload):
     async def discard(self) -> None:
         """See `Upload.discard`."""
         self._data.clear()
+
+    def _free_name(self) -> RemotePath:
+        for name in free_names(self._plan.path):
+            if not self._store.is_taken(name):
+                return name
+        raise FtpdError(ErrorCode.EXISTS, f"{self._plan.path}: the name and all like it are taken")

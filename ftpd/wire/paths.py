@@ -104,14 +104,14 @@ class RemotePath:
         return iter(self.parts)
 
 
-def is_nameable(name: str) -> bool:
+def is_nameable(name: str, *, at_root: bool) -> bool:
     """Tell whether a name found on disk could be asked for by a client."""
     try:
         _check_part(name, name)
         name.encode("utf-8", "strict")
     except (BadPathError, UnicodeEncodeError):
         return False
-    return True
+    return not (at_root and _looks_like_state(name))
 
 
 def _check_part(part: str, text: str) -> None:

@@ -11,6 +11,15 @@ from tests.client.proxy import Proxy, proxied
 from tests.client.support import Service, connected
 from tests.peer import ServerProcess
 
+HANG_S = 40
+"""When a test counts as hung. The slowest takes a few seconds."""
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let a test that hangs fail early, unless it says how long it may take."""
+    if item.get_closest_marker("timeout") is None and item.get_closest_marker("long") is None:
+        item.add_marker(pytest.mark.timeout(HANG_S))
+
 
 @pytest.fixture
 async def service(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> AsyncIterator[Service]:
@@ -22,7 +31,7 @@ async def service(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> AsyncIter
     yield service
     await service.settles()
     await service.stop()
-    assert [] == [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert [] == [record.getMessage() for record in caplog.records if "ERROR" == record.levelname]
 
 
 @pytest.fixture

@@ -4,6 +4,9 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+PIECE = 2**20
+"""Bytes that are passed on at once."""
+
 
 class Line:
     """One direction. Positions count the bytes of all connections together, from 0."""
@@ -21,7 +24,7 @@ class Line:
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on what comes, until the line ends or is cut."""
-        while data := await reader.read(2**16):
+        while data := await reader.read(PIECE):
             for start, end in self._cuts(len(data)):
                 piece = bytearray(data[start:end])
                 if self.cut_at == self.count:
@@ -63,7 +66,7 @@ class Proxy:
         assert task is not None
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target, limit=PIECE)
         try:
             with contextlib.suppress(OSError, asyncio.CancelledError, ExceptionGroup):
                 async with asyncio.TaskGroup() as group:
@@ -90,7 +93,7 @@ class Proxy:
 async def proxied(target: int) -> AsyncIterator[Proxy]:
     """Put a proxy before the server on a port."""
     proxy = Proxy(target)
-    listener = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
+    listener = await asyncio.start_server(proxy.accept, "127.0.0.1", 0, limit=PIECE)
     proxy.port = listener.sockets[0].getsockname()[1]
     try:
         yield proxy

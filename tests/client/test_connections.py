@@ -11,13 +11,11 @@ from ftpc import Client, ConnectionLostError, RefusedError
 from ftpc.connection import Connection
 from ftpd.server import Server
 from tests.client.proxy import Line, Proxy
-from tests.client.support import MIB, PATIENCE_S, Recorder, Service, connected, content, hidden, soon
+from tests.client.support import MIB, Recorder, Service, connected, content, hidden, names_in, soon
 from tests.peer import ServerProcess
 
 
-async def test_many_puts_share_few_connections(
-    service: Service, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_many_puts_share_few_connections(service: Service, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """30 puts at once on a client with 4 connections all succeed, over at most 4 connections."""
     admitted = 0
     admit = Server._admit
@@ -31,7 +29,7 @@ async def test_many_puts_share_few_connections(
     for number in range(30):
         (folder / str(number)).write_bytes(content(1000 + number, number))
     (folder / "29").write_bytes(content(9 * MIB, 29))
-    async with asyncio.timeout(PATIENCE_S), ftpc.connect(service.address, connections=4) as client:
+    async with ftpc.connect(service.address, connections=4) as client:
         results = await asyncio.gather(*(client.put(folder / str(number)) for number in range(30)))
     assert [str(number) for number in range(30)] == [result.remote for result in results]
     for number in range(30):
@@ -65,7 +63,10 @@ async def test_idle_connection_that_has_ended_is_replaced(service: Service, clie
 async def test_line_is_cut_in_a_put(
     service: Service, proxy: Proxy, far_client: Client, folder: Path, size: int, direction: str
 ) -> None:
-    """A connection that breaks in the middle of a put is a `ConnectionLostError`; the old file stays, and no part."""
+    """A connection that breaks in the middle of a put is a `ConnectionLostError`, and no part is ever visible.
+
+    Where only the reply is lost, the file may be there: whole.
+    """
     (service.root / "a").write_bytes(b"old")
     (folder / "a").write_bytes(content(size))
     if direction == "up":
@@ -76,7 +77,8 @@ async def test_line_is_cut_in_a_put(
     with pytest.raises(ConnectionLostError, match=proxy.address):
         await far_client.put(folder / "a")
     await service.settles()
-    assert b"old" == (service.root / "a").read_bytes()
+    possible = {b"old", content(size)} if direction == "down" else {b"old"}
+    assert (service.root / "a").read_bytes() in possible
     proxy.up.cut_at = proxy.down.cut_at = None
     await far_client.put(folder / "a")
     assert content(size) == (service.root / "a").read_bytes()
@@ -90,7 +92,8 @@ async def test_line_is_cut_in_a_stream(service: Service, proxy: Proxy, far_clien
         await soon(service.temporaries, "the upload has begun")
         proxy.cut()
         with pytest.raises(ConnectionLostError):
-            await task
+            async with asyncio.timeout(5):
+                await task
     finally:
         os.close(reading)
         os.close(writing)
@@ -98,9 +101,7 @@ async def test_line_is_cut_in_a_stream(service: Service, proxy: Proxy, far_clien
 
 
 @pytest.mark.parametrize("at", [600, 3 * MIB, 9 * MIB - 1])
-async def test_line_is_cut_in_a_get(
-    service: Service, proxy: Proxy, far_client: Client, folder: Path, at: int
-) -> None:
+async def test_line_is_cut_in_a_get(service: Service, proxy: Proxy, far_client: Client, folder: Path, at: int) -> None:
     """A connection that breaks in the middle of a get leaves the old file, and no partial."""
     (service.root / "a").write_bytes(content(9 * MIB))
     (folder / "a").write_bytes(b"old")
@@ -119,10 +120,12 @@ async def test_server_is_killed(tmp_path: Path, folder: Path) -> None:
             recorder = Recorder(lambda moment: server.kill() if moment.done else None)
             with pytest.raises(ConnectionLostError):
                 await client.put(folder / "a", progress=recorder)
-    assert [".ftpd", "here"] == sorted(path.name for path in tmp_path.iterdir())
+    assert [".ftpd", "here"] == names_in(tmp_path)
 
 
-async def test_server_shuts_down_in_the_middle(service: Service, proxy: Proxy, far_client: Client, folder: Path) -> None:
+async def test_server_shuts_down_in_the_middle(
+    service: Service, proxy: Proxy, far_client: Client, folder: Path
+) -> None:
     """A server whose grace is over cuts a put: an error that says that trying again makes sense, and no part."""
     (folder / "a").write_bytes(content(25 * MIB))
     line: Line = proxy.up

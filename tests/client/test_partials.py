@@ -10,12 +10,10 @@ import pytest
 from ftpc import Client, IntegrityError, LocalFileError, LocalNotFoundError
 from ftpc.files import Partial
 from tests.client.proxy import Proxy
-from tests.client.support import MIB, Service, content, hidden
+from tests.client.support import MIB, Service, content, hidden, names_in
 
 
-async def test_target_changes_only_as_a_whole(
-    service: Service, proxy: Proxy, far_client: Client, folder: Path
-) -> None:
+async def test_target_changes_only_as_a_whole(service: Service, proxy: Proxy, far_client: Client, folder: Path) -> None:
     """While bytes come the target is the old file; those who have it open keep it; then it is the new one."""
     (service.root / "a").write_bytes(content(9 * MIB))
     target = folder / "a"
@@ -75,12 +73,17 @@ async def test_names_of_all_lengths(service: Service, client: Client, folder: Pa
     assert [] == hidden(folder)
 
 
+def read(path: str) -> bytes:
+    """Read a file."""
+    return Path(path).read_bytes()
+
+
 async def test_name_that_is_not_unicode(service: Service, client: Client, folder: Path) -> None:
     """A local name that is no UTF-8 is as good as any."""
     (service.root / "a").write_bytes(b"content")
     target = os.fsdecode(os.fsencode(folder) + b"/\xff\xfe")
     await client.get("a", target)
-    assert b"content" == Path(target).read_bytes()
+    assert b"content" == read(target)
 
 
 @pytest.mark.parametrize("kind", ["fifo", "device"])
@@ -121,7 +124,7 @@ async def test_places_where_nothing_can_be(service: Service, client: Client, fol
     for target in (folder / "no" / "a", folder / "file" / "a"):
         with pytest.raises(LocalNotFoundError, match=str(target)):
             await client.get("a", target)
-    assert ["file"] == [path.name for path in folder.iterdir()]
+    assert ["file"] == names_in(folder)
 
 
 async def test_folder_that_takes_the_targets_place(
@@ -147,4 +150,4 @@ async def test_partial_is_private_to_its_download(client: Client, folder: Path) 
     assert 1 == len(hidden(folder))
     await second.publish(None, None)
     second.close()
-    assert (["a"], []) == ([path.name for path in folder.iterdir()], hidden(folder))
+    assert (["a"], []) == (names_in(folder), hidden(folder))

@@ -17,6 +17,9 @@ from ftpd.payload.workers import Workers
 PATIENCE_S = 20.0
 """How long anything may take before a test counts as hung. Nothing takes nearly that long."""
 
+PEER_LIMIT = 4 * 1024 * 1024
+"""Bytes that asyncio reads ahead for the foreign peer; with its default large transfers take seconds."""
+
 
 class Ends(NamedTuple):
     """A connection: our end, and a foreign peer made of asyncio's own streams."""
@@ -80,7 +83,7 @@ async def ends(request: pytest.FixtureRequest) -> AsyncIterator[Ends]:
     listener = await loop.create_server(make_protocol, "127.0.0.1", 0, ssl=contexts and contexts.server)
     host, port = listener.sockets[0].getsockname()
     async with asyncio.timeout(PATIENCE_S):
-        reader, writer = await asyncio.open_connection(host, port, ssl=contexts and contexts.client)
+        reader, writer = await asyncio.open_connection(host, port, limit=PEER_LIMIT, ssl=contexts and contexts.client)
         channel = await accepted
     listener.close()
     yield Ends(channel, protocols[0], reader, writer)

@@ -1,16 +1,17 @@
 """What the tests of the payload path share."""
 
 import asyncio
+import functools
 import hashlib
 import time
 from collections.abc import Callable
 
 from ftpd.payload.channel import Channel
 from ftpd.payload.receive import PayloadReader
-
 from tests.payload.conftest import PATIENCE_S
 
 
+@functools.lru_cache(64)
 def some_bytes(size: int, seed: bytes = b"payload") -> bytes:
     """Give bytes in which every misplaced block shows."""
     return hashlib.shake_128(seed).digest(size)

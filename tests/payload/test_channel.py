@@ -8,8 +8,8 @@ import socket
 import pytest
 
 from ftpd.payload.channel import Channel, ChannelProtocol, connect
+from ftpd.payload.send import WINDOW
 from ftpd.wire.limits import MIB
-
 from tests.payload.conftest import PATIENCE_S, Ends, frame
 from tests.payload.helpers import next_frame, some_bytes
 
@@ -45,16 +45,27 @@ async def test_closing_does_not_wait_for_ever(ends: Ends) -> None:
 
 
 async def test_draining_waits_for_a_slow_peer(ends: Ends) -> None:
-    """`drain` returns when the peer has taken enough, and is a `ConnectionError` when it is gone."""
+    """`drain` holds a sender up when the peer does not read, and is a `ConnectionError` when the peer is gone."""
+    window, written = bytes(WINDOW), 0
+
+    async def send() -> None:
+        nonlocal written
+        while written < 64:  # more than any kernel buffers
+            ends.channel.write(window)
+            await ends.channel.drain()
+            written += 1
+
     async with asyncio.timeout(PATIENCE_S):
-        ends.channel.write(bytes(32 * MIB))
-        draining = asyncio.create_task(ends.channel.drain())
-        for _ in range(50):
-            await asyncio.sleep(0)
-        assert not draining.done()
+        sending = asyncio.create_task(send())
+        before = -1
+        while before != written:
+            before = written
+            for _ in range(200):
+                await asyncio.sleep(0)
+        assert not sending.done()
         ends.writer.transport.abort()
         with pytest.raises(ConnectionError):
-            await draining
+            await sending
 
 
 async def test_both_directions_at_once(ends: Ends) -> None:

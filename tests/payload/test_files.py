@@ -13,7 +13,6 @@ from ftpd.payload.files import READ_SIZE, FileSink, FileSource, read_pieces, wri
 from ftpd.payload.workers import Workers
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import MIB
-
 from tests.payload.helpers import some_bytes
 
 DATA = some_bytes(2 * READ_SIZE + 7)
@@ -75,7 +74,12 @@ async def test_a_sink_lets_errors_out(workers: Workers) -> None:
 @pytest.mark.parametrize("is_cached", [True, False], ids=["cached", "cold"])
 @pytest.mark.parametrize(("offset", "size"), RANGES)
 async def test_a_source_loads_a_range(
-    file: FileIO, workers: Workers, offset: int, size: int, is_cached: bool, copy: bool  # noqa: FBT001 (columns)
+    file: FileIO,
+    workers: Workers,
+    offset: int,
+    size: int,
+    is_cached: bool,  # noqa: FBT001 (a column)
+    copy: bool,  # noqa: FBT001 (a column)
 ) -> None:
     """`load` returns the bytes where a copy is asked for and only then, with or without a digest."""
     source, expected = FileSource(file, workers), DATA[offset : offset + size]
@@ -92,7 +96,12 @@ async def test_a_source_loads_a_range(
 @pytest.mark.parametrize(("offset", "size"), BEYOND)
 @pytest.mark.parametrize(("copy", "has_digest"), [(True, True), (True, False), (False, True)])
 async def test_a_source_that_is_too_short_is_changed(
-    file: FileIO, workers: Workers, offset: int, size: int, copy: bool, has_digest: bool  # noqa: FBT001 (columns)
+    file: FileIO,
+    workers: Workers,
+    offset: int,
+    size: int,
+    copy: bool,  # noqa: FBT001 (a column)
+    has_digest: bool,  # noqa: FBT001 (a column)
 ) -> None:
     """Where bytes are looked at, a file that ends too early is `changed`."""
     with pytest.raises(FtpdError) as caught:

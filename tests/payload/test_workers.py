@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from ftpd.payload.workers import DISK_THREADS, SYNC_THREADS, Workers
-
+from ftpd.payload.workers import DIGEST_THREADS, DISK_THREADS, SYNC_THREADS, Workers
 from tests.payload.conftest import PATIENCE_S
+from tests.payload.helpers import eventually
 
 Pool = Callable[..., Awaitable[object]]
 
 
-@pytest.fixture(params=["disk", "sync"])
+@pytest.fixture(params=["disk", "sync", "digest"])
 def pool(request: pytest.FixtureRequest, workers: Workers) -> Pool:
     """Each of the pools."""
     found: Pool = getattr(workers, request.param)
@@ -39,8 +39,7 @@ async def test_cancelling_waits_for_the_thread(pool: Pool) -> None:
 
     async with asyncio.timeout(PATIENCE_S):
         calling = asyncio.ensure_future(pool(work))
-        while not started.is_set():
-            await asyncio.sleep(0)
+        await eventually(started.is_set, "the thread works")
         for _ in range(3):
             calling.cancel()
             for _ in range(10):
@@ -68,9 +67,12 @@ async def test_cancelling_hides_the_error_of_the_thread(pool: Pool) -> None:
         await calling
 
 
-@pytest.mark.parametrize(("busy", "free", "threads"), [("disk", "sync", DISK_THREADS), ("sync", "disk", SYNC_THREADS)])
+@pytest.mark.parametrize(
+    ("busy", "free", "threads"),
+    [("disk", "sync", DISK_THREADS), ("sync", "disk", SYNC_THREADS), ("digest", "disk", DIGEST_THREADS)],
+)
 async def test_one_pool_does_not_hold_up_the_other(workers: Workers, busy: str, free: str, threads: int) -> None:
-    """While all threads of one pool wait, and more work queues there, the other works; the queue is bounded in threads."""
+    """While all threads of one pool wait, and more work queues there, the other pool works."""
     go_on, lock, at_work = threading.Event(), threading.Lock(), 0
 
     def work() -> None:
@@ -81,10 +83,28 @@ async def test_one_pool_does_not_hold_up_the_other(workers: Workers, busy: str, 
 
     async with asyncio.timeout(PATIENCE_S):
         waiting = [asyncio.ensure_future(getattr(workers, busy)(work)) for _ in range(threads + 5)]
-        while at_work < threads:
-            await asyncio.sleep(0)
+        await eventually(lambda: at_work == threads, "all threads work")
         assert "done" == await getattr(workers, free)(lambda: "done")
         assert threads == at_work
         go_on.set()
         await asyncio.gather(*waiting)
     assert threads + 5 == at_work
+
+
+async def test_what_a_cancelled_call_has_opened_is_released(workers: Workers) -> None:
+    """`acquire` hands what was opened to its caller, or, if that was cancelled meanwhile, to `release`."""
+    go_on, released = threading.Event(), list[str]()
+
+    def work() -> str:
+        go_on.wait(PATIENCE_S)
+        return "opened"
+
+    calling = asyncio.ensure_future(workers.acquire(work, released.append))
+    await asyncio.sleep(0)
+    calling.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    assert ["opened"] == released
+    assert "opened" == await workers.acquire(work, released.append)
+    assert ["opened"] == released

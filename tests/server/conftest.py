@@ -12,9 +12,11 @@ from tests.peer import Peer, ServerProcess, eventually
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server that is shared by the tests of a module; at its end it stops cleanly and has shown no traceback."""
-    with ServerProcess(tmp_path_factory.mktemp("root"), "--grace", "5") as server:
+    root = tmp_path_factory.mktemp("root")
+    with ServerProcess(root, "--grace", "5") as server:
         yield server
         ended = server.stop()
+    shutil.rmtree(root)  # hundreds of mebibytes, which pytest would keep for a while
     assert (0, "") == (ended.returncode, ended.traceback)
 
 

@@ -55,7 +55,7 @@ def assert_ends_with_bad_frame(peer: Peer) -> None:
 
 @pytest.mark.parametrize("length", BAD_LENGTHS)
 def test_length_out_of_bounds(peer: Peer, length: int) -> None:
-    """A length that no header has is `bad_frame` at once, without waiting for so many bytes, and ends the connection."""
+    """A length that no header has is `bad_frame` at once, not after so many bytes, and ends the connection."""
     peer.send_raw(struct.pack("<i", length))
     assert_ends_with_bad_frame(peer)
 
@@ -175,7 +175,7 @@ def test_put_with_a_wrong_key(server: ServerProcess, peer: Peer, keys: dict[str,
 
 @pytest.mark.parametrize("request_id", [True, 1.5, [1], {"a": 1}, "x" * 65])
 def test_id_that_is_none(peer: Peer, request_id: object) -> None:
-    """An id that can not be echoed is `bad_request`, and like every refused request it leaves the conversation usable."""
+    """An id that can not be echoed is `bad_request`; as after every refused request the conversation goes on."""
     peer.send({"cmd": "ping", "id": request_id})
     reply = peer.read()
     assert ("bad_request", False) == (code_of(reply), "id" in reply)

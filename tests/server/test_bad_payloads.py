@@ -83,7 +83,8 @@ def test_refused_put_between_good_ones(server: ServerProcess, peer: Peer) -> Non
     """Refused puts in a pipeline cost exactly their own payload."""
     (server.root / "folder").mkdir()
     names = ["good0", "folder", "good1", "..", "good2"]
-    peer.send_raw(b"".join(frame({"cmd": "put", "filename": name, "filesize": MIB}, bytes(MIB)) for name in names))
+    header = {"cmd": "put", "filesize": MIB, "id": 1}
+    peer.send_raw(b"".join(frame({**header, "filename": name}, bytes(MIB)) for name in names))
     assert [True, False, True, False, True] == [peer.read()["ok"] for _ in names]
     assert [MIB] * 3 == [(server.root / f"good{index}").stat().st_size for index in range(3)]
 

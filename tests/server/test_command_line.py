@@ -38,19 +38,14 @@ def assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> Non
     [
         (["--bogus"], ["--bogus"]),
         (["surplus"], ["surplus"]),
-        (["--port"], ["--port"]),
         (["--port", "high"], ["--port", "'high'"]),
         (["--port", "65536"], ["--port", "65535"]),
-        (["--port", "-1"], ["--port"]),
         (["--por", "0"], ["--por"]),
         (["--grace", "-1"], ["--grace"]),
-        (["--grace", "nan"], ["--grace"]),
         (["--max-connections", "0"], ["--max-connections"]),
         (["--durability", "some"], ["--durability", "full", "none"]),
         (["--log-format", "xml"], ["--log-format", "text", "json"]),
         (["--host", "0.0.0.0"], ["0.0.0.0", "--insecure", "log-in"]),  # noqa: S104 (refused)
-        (["--host", "::"], ["--insecure"]),
-        (["--host", "192.0.2.1"], ["--insecure"]),
         (["--host", "server.example"], ["--insecure"]),
         (["--host", "192.0.2.1", "--insecure"], ["192.0.2.1"]),
     ],
@@ -67,9 +62,6 @@ def test_option_that_is_refused(tmp_path: Path, options: list[str], words: list[
         ("FTPD_PORT", "high"),
         ("FTPD_READ_ONLY", "maybe"),
         ("FTPD_DURABILITY", "some"),
-        ("FTPD_GRACE", "soon"),
-        ("FTPD_MAX_CONNECTIONS", "0"),
-        ("FTPD_LOG_FORMAT", "xml"),
         ("FTPD_INSECURE", "2"),
     ],
 )
@@ -210,7 +202,7 @@ def snapshot(root: Path) -> dict[str, tuple[int, int, int, bytes]]:
     return found
 
 
-@pytest.mark.parametrize("mode", [0o000, 0o300, 0o500, 0o600])
+@pytest.mark.parametrize("mode", [0o300, 0o500])
 def test_root_that_can_not_be_written_to(tmp_path: Path, without_privileges: tuple[str, ...], mode: int) -> None:
     """A folder that the system keeps from being read or written to is refused."""
     tmp_path.chmod(mode)

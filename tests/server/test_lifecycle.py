@@ -158,7 +158,7 @@ def test_killed_in_the_middle_of_uploads(tmp_path: Path) -> None:
     assert b"yesold" == (tmp_path / "acknowledged").read_bytes() + (tmp_path / "overwritten").read_bytes()
 
 
-@pytest.mark.parametrize("rounds", [5, pytest.param(100, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("rounds", [3, pytest.param(100, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
 def test_killed_at_any_moment(tmp_path: Path, rounds: int) -> None:
     """However often the server is killed under load, each name holds nothing, or one whole version not older than
     the last acknowledged one.

@@ -57,7 +57,9 @@ async def test_uploads_at_once(server: ServerProcess, count: int) -> None:
 
     async def put(index: int) -> None:
         content = b"%8d" % index + data[8:]
-        reply = await ask(server, {"cmd": "put", "filename": f"many/{index}", "filesize": len(content), "id": 1}, content)
+        reply = await ask(
+            server, {"cmd": "put", "filename": f"many/{index}", "filesize": len(content), "id": 1}, content
+        )
         assert reply["ok"], reply
         assert content == await asyncio.to_thread((server.root / "many" / str(index)).read_bytes)
         (server.root / "many" / str(index)).unlink()
@@ -125,8 +127,7 @@ def test_client_that_never_reads(server: ServerProcess) -> None:
         requests = frame({"cmd": "get", "filename": "unread"}) * 1000 + frame({"cmd": "ls"}) * 1000
         peer.socket.settimeout(0.5)
         with pytest.raises(TimeoutError):
-            while True:
-                peer.send_raw(requests)
+            peer.send_raw(requests * 500)
         assert server.memory_kib() - before < TRANSFER_KIB
         assert server.answers()
 

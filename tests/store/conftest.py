@@ -40,9 +40,7 @@ async def open_local(workers: Workers) -> AsyncIterator[OpenLocal]:
     """A way to open local stores that are closed after the test."""
     async with AsyncExitStack() as closing:
 
-        def opener(
-            root: Path, *, durability: Durability = Durability.NONE, read_only: bool = False
-        ) -> LocalStore:
+        def opener(root: Path, *, durability: Durability = Durability.NONE, read_only: bool = False) -> LocalStore:
             store = LocalStore(root, workers, durability=durability, read_only=read_only)
             closing.push_async_callback(store.close)
             return store

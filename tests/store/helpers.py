@@ -138,9 +138,9 @@ def _marks(found: os.stat_result) -> tuple[int, ...]:
 def open_descriptors() -> set[tuple[str, str]]:
     """Give the descriptors of this process, with what they are."""
     found = set()
-    for number in os.listdir("/proc/self/fd"):
+    for number in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # the one that read the folder
-            found.add((number, str(Path(f"/proc/self/fd/{number}").readlink())))
+            found.add((number.name, str(number.readlink())))
     return found
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from ftpd.store.local.beneath import Beneath
 from ftpd.wire.paths import RemotePath
-
 from tests.store.helpers import open_descriptors, path_of
 
 CASES = {

@@ -11,7 +11,6 @@ from ftpd.wire.errors import ErrorCode
 from ftpd.wire.limits import MIB
 from ftpd.wire.messages import Algorithm, Entry, EntryType
 from ftpd.wire.paths import RemotePath
-
 from tests.store.conftest import Reopen
 from tests.store.helpers import ROOT, names, opened, pages, path_of, put, refused, tree_in
 

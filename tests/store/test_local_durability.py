@@ -10,7 +10,6 @@ from typing import NamedTuple
 import pytest
 
 from ftpd.wire.messages import IfExists
-
 from tests.store import publish_once
 from tests.store.helpers import PATIENCE_S
 

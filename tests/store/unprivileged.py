@@ -8,14 +8,14 @@ import json
 import os
 import sys
 from collections.abc import Awaitable
+from pathlib import Path
 
 from ftpd.payload.workers import Workers
 from ftpd.store.local import LocalStore
 from ftpd.wire.errors import FtpdError
 from ftpd.wire.messages import Algorithm, Durability
 from ftpd.wire.paths import RemotePath
-
-from tests.store.helpers import get, names, put
+from tests.store.helpers import get, names, put, temporaries
 
 
 async def outcome_of(attempt: Awaitable[object]) -> str:
@@ -45,7 +45,7 @@ async def main() -> dict[str, str]:
         "put locked/new/file": await outcome_of(put(store, "locked/new/file", b"new")),
         "get locked/file": await outcome_of(get(store, "locked/file")),
         "put fine": await outcome_of(put(store, "fine", b"new")),
-        "temporaries": ",".join(os.listdir(".ftpd/tmp")) or "none",  # noqa: PTH208 (names)
+        "temporaries": " ".join(temporaries(Path())) or "none",
     }
     await store.close()
     workers.close()

@@ -165,4 +165,4 @@ def test_last_part_can_be_replaced() -> None:
 )  # fmt: skip
 def test_names_on_the_disk_are_told_apart(name: str, nameable: bool) -> None:  # noqa: FBT001 (a column of the table)
     """A name found on the disk is listed only if a request could name it."""
-    assert nameable is is_nameable(name)
+    assert nameable is is_nameable(name, at_root=False)

@@ -44,10 +44,13 @@ class Beneath:
         if not path.parts:
             return os.open(".", flags, dir_fd=self.fd)
         if self._openat2 is not None:
-            return self._openat2(self.fd, os.fsencode(str(path)), flags)
+            # RESOLVE_NO_SYMLINKS refuses links in every part; with O_NOFOLLOW as well, O_DIRECTORY would say ENOTDIR.
+            return self._openat2(self.fd, os.fsencode(str(path)), flags & ~os.O_NOFOLLOW)
         folder = self._walk(path.parts[:-1])
         try:
             return os.open(path.name, flags, dir_fd=folder)
+        except NotADirectoryError:
+            raise _link_or_not(folder, path.name) from None
         finally:
             os.close(folder)
 

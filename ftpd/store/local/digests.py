@@ -26,8 +26,8 @@ ticks every 1 to 10 ms), so what was read from it is not kept. git calls such fi
 _SAME_STATE = "size = ? AND mtime_ns = ? AND ctime_ns = ? AND inode = ?"
 
 _SCHEMA = """
-PRAGMA journal_mode = WAL;
 PRAGMA synchronous = OFF;
+PRAGMA journal_mode = WAL;
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
     inode INTEGER NOT NULL, chunk_size INTEGER, leaves BLOB, md5 TEXT, sha1 TEXT, sha256 TEXT, blake3 TEXT
@@ -50,7 +50,11 @@ class State(NamedTuple):
 
     def is_settled(self) -> bool:
         """Tell whether a later change would be seen."""
-        return abs(time.time_ns() - max(self.mtime_ns, self.ctime_ns)) > SETTLED_NS
+        return time.time_ns() - self.ctime_ns > SETTLED_NS
+
+    def has_same_content(self, other: "State") -> bool:
+        """Tell whether nothing was written between two looks at an open file; its name may have changed."""
+        return self.size == other.size and self.mtime_ns == other.mtime_ns
 
 
 class DigestCache:
@@ -119,11 +123,9 @@ class DigestCache:
             return row
 
     def _open(self) -> None:
-        # "" is a private temporary database that may spill to the disk. Autocommit: no lock is held between calls.
-        name = str(self._file) if self._file else ""
-        self._database = sqlite3.connect(name, check_same_thread=False, isolation_level=None)
         try:
-            self._database.executescript(_SCHEMA)
+            # "" is a private temporary database that may spill to the disk.
+            self._database = _connect(str(self._file) if self._file else "")
         except sqlite3.Error:
             log.warning("the digest cache can not be used, starting a new one", exc_info=True)
             self._start_anew()
@@ -131,10 +133,19 @@ class DigestCache:
     def _start_anew(self) -> None:
         if self._database is not None:
             self._database.close()
-        if self._file is not None:
-            for suffix in ("", "-wal", "-shm"):
-                with contextlib.suppress(OSError):
-                    Path(f"{self._file}{suffix}").unlink()
-        self._file = None  # one attempt; a disk that breaks files does not get a third
-        self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
-        self._database.executescript(_SCHEMA)
+        for suffix in ("", "-wal", "-shm") if self._file else ():
+            with contextlib.suppress(OSError):
+                Path(f"{self._file}{suffix}").unlink()
+        self._file = None  # the next start tries it again; a disk that breaks files gets no second chance now
+        self._database = _connect("")
+
+
+def _connect(name: str) -> sqlite3.Connection:
+    # Autocommit: no lock is held between calls.
+    database = sqlite3.connect(name, check_same_thread=False, isolation_level=None)
+    try:
+        database.executescript(_SCHEMA)
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database

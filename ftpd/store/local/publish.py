@@ -95,7 +95,7 @@ class LocalUpload(Upload):
             return
         self._over = True
         os.close(self._fd)
-        with contextlib.suppress(FileNotFoundError):  # published, or the folder is gone
+        with contextlib.suppress(OSError):  # published, or the folder is gone; what stays is swept at the next start
             os.unlink(self._temporary, dir_fd=self._landing.temporary)
 
     def _publish(self, tree: Tree) -> RemotePath | None:
@@ -139,7 +139,8 @@ class LocalUpload(Upload):
                 os.link(self._temporary, name.name, src_dir_fd=self._landing.temporary, dst_dir_fd=folder)
             except FileExistsError:
                 continue
-            os.unlink(self._temporary, dir_fd=self._landing.temporary)
+            with contextlib.suppress(OSError):  # the name is there, which is what counts
+                os.unlink(self._temporary, dir_fd=self._landing.temporary)
             return name
         if if_exists is IfExists.SKIP:
             return None

@@ -112,24 +112,19 @@ class LocalStore(Store):
             return LocalListing(self._root.open_folder(path), self._workers, long=long, is_root=not path.parts)
 
     def _open(self, path: RemotePath) -> "LocalFile":
-        with self._regular(path) as (file, found):
-            return LocalFile(file, path, found, self._digests, self._workers)
+        file, found = self._open_regular(path)
+        return LocalFile(file, path, found, self._digests, self._workers)
 
-    @contextlib.contextmanager
-    def _regular(self, path: RemotePath) -> Iterator[tuple[FileIO, os.stat_result]]:
-        """Open a regular file; it is closed if the block raises."""
+    def _open_regular(self, path: RemotePath) -> tuple[FileIO, os.stat_result]:
         with os_errors(path):
-            file = FileIO(self._root.open(path, os.O_RDONLY), "rb")
-            try:
-                found = os.fstat(file.fileno())
-                if stat.S_ISDIR(found.st_mode):
-                    raise FtpdError(ErrorCode.IS_DIRECTORY, f"{path}: it is a folder")
-                if not stat.S_ISREG(found.st_mode):
-                    raise FtpdError(ErrorCode.NOT_REGULAR, f"{path}: it is not a regular file")
-                yield file, found
-            except BaseException:
-                file.close()
-                raise
+            fd = self._root.open(path, os.O_RDONLY)
+            found = os.fstat(fd)
+            if stat.S_ISREG(found.st_mode):
+                return FileIO(fd, "rb"), found
+            os.close(fd)
+        if stat.S_ISDIR(found.st_mode):
+            raise FtpdError(ErrorCode.IS_DIRECTORY, f"{path}: it is a folder")
+        raise FtpdError(ErrorCode.NOT_REGULAR, f"{path}: it is not a regular file")
 
     def _begin(self, plan: UploadPlan) -> LocalUpload | None:
         with os_errors(plan.path):
@@ -138,22 +133,21 @@ class LocalStore(Store):
             return LocalUpload(self._landing, plan)
 
     def _checksum(self, path: RemotePath, algorithm: Algorithm) -> str:
-        with self._regular(path) as (file, found):
+        file, found = self._open_regular(path)
+        with file, os_errors(path):
             state = State.of(found)
             known = self._digests.checksum(path, state, algorithm)
-            if known is None:
-                settled = state.is_settled()
-                hasher = (
-                    blake3() if algorithm is Algorithm.BLAKE3 else hashlib.new(algorithm.value, usedforsecurity=False)
-                )
-                read_pieces(file.fileno(), 0, found.st_size, hasher.update)
-                if State.of(os.fstat(file.fileno())) != state:
-                    raise FtpdError(ErrorCode.CHANGED, f"{path}: the file changed while its digest was computed")
-                known = hasher.hexdigest()
-                if settled:
-                    self._digests.keep_checksum(path, state, algorithm, known)
-            file.close()
-            return known
+            if known is not None:
+                return known
+            settled = state.is_settled()
+            hasher = blake3() if algorithm is Algorithm.BLAKE3 else hashlib.new(algorithm.value, usedforsecurity=False)
+            read_pieces(file.fileno(), 0, found.st_size, hasher.update)
+            after = State.of(os.fstat(file.fileno()))
+        if not after.has_same_content(state):
+            raise FtpdError(ErrorCode.CHANGED, f"{path}: the file changed while its digest was computed")
+        if settled and after == state:
+            self._digests.keep_checksum(path, state, algorithm, hasher.hexdigest())
+        return hasher.hexdigest()
 
 
 class LocalFile(FileSource, StoredFile):
@@ -189,9 +183,10 @@ class LocalFile(FileSource, StoredFile):
 
     def _remember(self, tree: Tree) -> None:
         with os_errors(self._path):
-            if State.of(os.fstat(self._file.fileno())) != self._state:
-                raise FtpdError(ErrorCode.CHANGED, f"{self._path}: the file changed while it was sent")
-        if self._settled:
+            after = State.of(os.fstat(self._file.fileno()))
+        if not after.has_same_content(self._state):
+            raise FtpdError(ErrorCode.CHANGED, f"{self._path}: the file changed while it was sent")
+        if self._settled and after == self._state:
             self._digests.keep_tree(self._path, self._state, tree)
 
 
@@ -226,7 +221,7 @@ class LocalListing(Listing):
             for found in self._found:
                 if self._is_root and found.name == STATE_FOLDER:
                     continue
-                if not is_nameable(found.name):
+                if not is_nameable(found.name, at_root=self._is_root):
                     self.unnameable += 1
                     continue
                 with contextlib.suppress(FileNotFoundError):  # removed since its name was read

@@ -1,0 +1,114 @@
+"""One flipped bit on the way: the file never appears under its name, on neither side."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ftpc import Client, IntegrityError
+from tests.client.proxy import Proxy
+from tests.client.support import MIB, Service, connected, content, hidden, names_in
+
+BIG = 17 * MIB
+
+
+@pytest.mark.parametrize("at", [600, 8 * MIB + 600, BIG - 10])
+@pytest.mark.parametrize("known", [False, True])
+async def test_flip_in_a_get(
+    service: Service, proxy: Proxy, far_client: Client, folder: Path, at: int, *, known: bool
+) -> None:
+    """A bit that flips in the bytes of a get is found, whether the server knew the digests or computed them."""
+    (folder / "source").write_bytes(content(BIG))
+    if known:
+        async with connected(service.address) as client:
+            await client.put(folder / "source", "a")
+    else:
+        (service.root / "a").write_bytes(content(BIG))
+    proxy.down.flip_at = at + (500 if known else 0)
+    with pytest.raises(IntegrityError, match=r"^a: "):
+        await far_client.get("a", folder)
+    assert (["source"], []) == (names_in(folder), hidden(folder))
+    await far_client.get("a", folder)
+    assert content(BIG) == (folder / "a").read_bytes()
+
+
+async def test_flip_in_the_leaves(service: Service, proxy: Proxy, far_client: Client, folder: Path) -> None:
+    """A bit that flips in the digests themselves is found before the bytes are taken."""
+    (folder / "source").write_bytes(content(BIG))
+    async with connected(service.address) as client:
+        await client.put(folder / "source", "a")
+    await far_client.hello()
+    greeting = proxy.down.count
+    await far_client.get("a", folder / "whole")
+    before_bytes = proxy.down.count - greeting - BIG
+    proxy.down.flip_at = proxy.down.count + before_bytes - 1
+    with pytest.raises(IntegrityError, match="do not fit together"):
+        await far_client.get("a", folder / "a")
+    assert not (folder / "a").exists()
+
+
+async def test_flip_in_the_trailer(service: Service, proxy: Proxy, far_client: Client, folder: Path) -> None:
+    """A bit that flips in the trailing root is found."""
+    (service.root / "a").write_bytes(content(100))
+    await far_client.hello()
+    greeting = proxy.down.count
+    await far_client.get("a", folder / "whole", length=50)
+    per_get = proxy.down.count - greeting
+    proxy.down.flip_at = proxy.down.count + per_get - 5
+    with pytest.raises(IntegrityError):
+        await far_client.get("a", folder / "a", length=50)
+    assert not (folder / "a").exists()
+
+
+@pytest.mark.parametrize(
+    ("size", "place"),
+    [
+        (6 * MIB, lambda end: end - 6 * MIB),
+        (6 * MIB, lambda end: end - 3 * MIB),
+        (6 * MIB, lambda end: end - 1),
+        (1, lambda end: end - 1),
+        (BIG, lambda end: end // 4),
+        (BIG, lambda end: end // 2),
+        (BIG, lambda end: end - 2000),
+    ],
+)
+async def test_flip_in_a_put(
+    service: Service, proxy: Proxy, folder: Path, size: int, place: Callable[[int], int]
+) -> None:
+    """A bit that flips in the bytes of a put, small or in chunks, is found, and nothing is published."""
+    (folder / "a").write_bytes(content(size))
+    (service.root / "a").write_bytes(b"old")
+    async with connected(proxy.address) as client:
+        await client.put(folder / "a", "b")
+        proxy.up.flip_at = proxy.up.count + place(proxy.up.count)
+    async with connected(proxy.address) as client:
+        with pytest.raises(IntegrityError):
+            await client.put(folder / "a")
+        await client.ping()
+    assert b"old" == (service.root / "a").read_bytes()
+    await service.settles()
+
+
+async def test_flip_in_a_stream(service: Service, proxy: Proxy, far_client: Client, folder: Path) -> None:
+    """A bit that flips in the bytes of a stream is found, is called the same, and nothing is published."""
+    (folder / "a").write_bytes(content(BIG))
+    proxy.up.flip_at = BIG // 2
+    with (folder / "a").open("rb") as file, pytest.raises(IntegrityError):
+        await far_client.put(file.fileno(), "a")
+    assert [] == service.published()
+
+
+async def test_rot_on_the_servers_disk(service: Service, client: Client, folder: Path) -> None:
+    """A bit that flips on the server's disk is found if the server knows the digests from before."""
+    (folder / "a").write_bytes(content(BIG))
+    await client.put(folder / "a")
+    stored = service.root / "a"
+    before = stored.stat()
+    with stored.open("r+b") as file:
+        file.seek(10 * MIB)
+        file.write(b"\xff\x00\xff")
+    os.utime(stored, ns=(before.st_atime_ns, before.st_mtime_ns))
+    # ctime tells the server, so this is not rot but a change: it must be the new bytes that come, verified.
+    await client.get("a", folder / "b")
+    assert stored.read_bytes() == (folder / "b").read_bytes()

@@ -1,0 +1,257 @@
+"""Exit statuses, wrong usage, and where the server is said to be."""
+
+import asyncio
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ftpc.cli import VERBS, main
+from tests.client.command import Ftpc, Result, command
+from tests.client.scripted import CONTENT, answering, refusal, scripted
+from tests.client.support import MIB, PATIENCE_S, content
+from tests.peer import ServerProcess, frame
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "word"),
+    [
+        (["get", "no"], 3, "no"),
+        (["put", "no"], 3, "no"),
+        (["ls", "no"], 3, "no"),
+        (["put", "folder"], 4, "folder"),
+        (["put", "fifo"], 4, "regular"),
+        (["put", "a" * 300, "--as", "x"], 4, "long"),
+        (["get", "a", "-o", "a" * 300], 4, "long"),
+        (["get", "a", "b", "-o", "here"], 4, "folder"),
+        (["get", "a", "-o", "here/x"], 3, "here/x"),
+        (["put", "here", "--as", "a", "--if-exists", "fail"], 7, "taken"),
+        (["put", "here", "--as", "dir"], 7, "folder"),
+        (["put", "here", "--as", "a/b"], 7, "folder"),
+        (["get", "dir"], 7, "folder"),
+        (["get", "pipe"], 7, "regular"),
+        (["get", "link"], 6, "symbolic"),
+        (["get", "../x"], 2, ".."),
+        (["put", "here", "--as", "x\x1b[2Jy"], 2, "control"),
+        (["get", "no", "dir"], 1, "2 failed"),
+        (["get", "a", "dir/a", "-o", "out"], 2, "a"),
+        (["put", "here", "folder/../here"], 2, "here"),
+        (["get", "a", "no", "-o", "out"], 3, "1 file"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_status(ftpc: Ftpc, arguments: list[str], status: int, word: str) -> None:
+    """What went wrong can be told by the exit status, and by a line that says it without escape sequences."""
+    ftpc.write("here")
+    (ftpc.folder / "folder").mkdir()
+    os.mkfifo(ftpc.folder / "fifo")
+    ftpc.serve("a")
+    (ftpc.remote / "dir").mkdir()
+    os.mkfifo(ftpc.remote / "pipe")
+    (ftpc.remote / "link").symlink_to("a")
+    result = ftpc.run(*arguments)
+    assert (status, "") == (result.status, result.out), result.err
+    assert word in result.err
+    assert result.err.replace("\n", "").isprintable()
+
+
+def test_nobody_answers(ftpc: Ftpc) -> None:
+    """No server is status 5: running again makes sense."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{bound.getsockname()[1]}"
+        result = ftpc.run("ls", env={"FTPC_SERVER": address})
+    assert (5, 1) == (result.status, result.err.count("\n"))
+    assert address in result.err
+
+
+def test_read_only_server(ftpc: Ftpc, tmp_path: Path) -> None:
+    """A server that changes nothing is status 6."""
+    ftpc.write("a")
+    with ServerProcess(tmp_path, "--read-only") as server:
+        assert 6 == ftpc.run("--server", f"127.0.0.1:{server.port}", "put", "a").status
+        assert "read-only" in ftpc.run("--server", f"127.0.0.1:{server.port}", "ping").out
+
+
+@pytest.mark.root
+def test_full_disk(ftpc: Ftpc, tmp_path: Path) -> None:
+    """A server whose disk is full is status 10, for a file and for a stream, and nothing is left there."""
+    root = tmp_path / "small"
+    root.mkdir()
+    if (
+        os.geteuid() != 0
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m", "t", root], check=False).returncode
+    ):
+        pytest.skip("mounting is not possible here")
+    try:
+        ftpc.write("big", content(12 * MIB))
+        with ServerProcess(root) as server:
+            address = f"127.0.0.1:{server.port}"
+            assert 10 == ftpc.run("--server", address, "put", "big").status
+            assert 10 == ftpc.run("--server", address, "put", "-", "--as", "s", stdin=content(12 * MIB)).status
+            assert ([], "") == (server.temporaries(), ftpc.run("--server", address, "ls").out)
+    finally:
+        subprocess.run(["umount", root], check=True)
+
+
+async def run(ftpc: Ftpc, address: str, *arguments: str) -> Result:
+    """Run a command against a server in the test's own event loop."""
+    process = await asyncio.create_subprocess_exec(
+        *command("--server", address, *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=ftpc.folder,
+        env=ftpc.environment(),
+    )
+    out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+    assert process.returncode is not None
+    assert b"Traceback" not in err, err.decode()
+    return Result(process.returncode, out.decode(), err.decode())
+
+
+@pytest.mark.parametrize(
+    ("answers", "arguments", "status"),
+    [
+        ({"ls": refusal("out_of_tea", "no \x1b[31mtea")}, ["ls"], 1),
+        ({"hello": refusal("busy", "full")}, ["ls"], 5),
+        ({"hello": b"HTTP/1.1 400 Bad Request\r\n"}, ["ls"], 1),
+        ({"get": frame(CONTENT) + b"hellx" + frame({"ok": True, "root": "0" * 64})}, ["get", "a"], 8),
+        ({"get": frame(CONTENT) + b"hel"}, ["get", "a"], 5),
+        ({"put": frame({"ok": True, "filename": "x", "filesize": 7, "root": "0" * 64})}, ["put", "here"], 8),
+    ],
+)
+async def test_status_for_odd_servers(ftpc: Ftpc, answers: dict[str, bytes], arguments: list[str], status: int) -> None:
+    """Damage is 8, a busy server or a broken connection 5, what we do not know 1; nothing appears."""
+    ftpc.write("here")
+    handler = answering(answers)
+    if arguments[0] == "get" and status == 5:
+
+        async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.ensure_future(answering(answers)(reader, writer))
+            await asyncio.wait((task,), timeout=0.2)
+            task.cancel()
+
+    async with scripted(handler) as address:
+        result = await run(ftpc, address, *arguments)
+    assert (status, "") == (result.status, result.out), result.err
+    assert result.err.replace("\n", "").isprintable(), result.err
+    assert ["here"] == [path.name for path in ftpc.folder.iterdir()]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bogus"],
+        ["--bogus"],
+        ["--server"],
+        ["put"],
+        ["put", "a", "b", "--as", "x"],
+        ["put", "a", "--as", "x", "--to", "y"],
+        ["put", "-"],
+        ["put", "a", "-", "--to", "d"],
+        ["put", "a", "--if-exists", "perhaps"],
+        ["put", "a", "-j", "0"],
+        ["put", "a", "-j", "65"],
+        ["put", "a", "--jobs", "x"],
+        ["get"],
+        ["get", "a", "-o", "-", "--json"],
+        ["get", "a", "--progress", "loud"],
+        ["ls", "a", "b"],
+        ["ls", "--lon"],
+        ["stat"],
+        ["md5"],
+        ["md5", "a", "-c", "b"],
+        ["sum", "a", "--algo", "crc"],
+        ["ping", "a"],
+        ["ls", "--server", "::1"],
+        ["ls", "--server", "ftp://host"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    """Wrong usage is one line and status 2, before anybody is connected to."""
+    monkeypatch.setenv("FTPC_SERVER", "127.0.0.1:1")
+    try:
+        status: object = main(arguments)
+    except SystemExit as ended:
+        status = ended.code
+    out, err = capsys.readouterr()
+    assert (2, "", 1) == (status, out, err.count("\n")), err
+    assert err.startswith("ftpc")
+
+
+def test_wrong_usage_of_the_command(ftpc: Ftpc) -> None:
+    """The same from a shell, found before and after the command line is read."""
+    for arguments in (["bogus"], ["put", "a", "--bogus"], ["put", "-"], ["ls", "--server", "::1"]):
+        result = ftpc.run(*arguments)
+        assert (2, "", 1) == (result.status, result.out, result.err.count("\n")), result.err
+
+
+def test_where_the_server_is(ftpc: Ftpc, server: ServerProcess) -> None:
+    """The server is that of --server, before or behind the verb, else that of FTPC_SERVER."""
+    ftpc.serve("a")
+    url = ftpc.server
+    nowhere = {"FTPC_SERVER": "127.0.0.1:1"}
+    assert "a\n" == ftpc.run("ls").out
+    for arguments in (["--server", url, "ls"], ["ls", "--server", url], [f"--server={url}", "ls"]):
+        assert "a\n" == ftpc.run(*arguments, env=nowhere).out
+    assert ftpc.remote.name in ftpc.run("ls", "--server", f"127.0.0.1:{server.port}", env=nowhere).out
+    assert 5 == ftpc.run("ls", env=nowhere).status
+    assert 2 == ftpc.run("ls", env={"FTPC_SERVER": "::"}).status
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["-h"], ["help"], [], *([verb, "--help"] for verb in VERBS)], ids=str
+)
+def test_help_leads_with_examples(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    """Every help shows examples before anything else, and fits on a terminal."""
+    if arguments[1:]:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert 0 == ended.value.code
+    else:
+        assert 0 == main(arguments)
+    text, errors = capsys.readouterr()
+    assert "" == errors
+    first, rest = (f"  ftpc {arguments[0]}", "\n  --server") if arguments[1:] else ("  ftpc put", "\nverbs:")
+    assert 0 < text.index("examples:\n") < text.index(first) < text.index(rest)
+    assert [] == [line for line in text.splitlines() if len(line) > 120]
+
+
+def test_unknown_verb_is_told_what_there_is(ftpc: Ftpc) -> None:
+    """A verb that does not exist is answered with those that do."""
+    result = ftpc.run("bogus")
+    assert [] == [verb for verb in VERBS if verb not in result.err]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "forbidden"),
+    [
+        (["--version"], {"asyncio", "rich", "msgspec", "pathlib", "argparse"}),
+        (["ls"], {"rich", "blake3", "pathlib", "aiofiles", "urllib", "sqlite3", "concurrent.futures.thread"}),
+    ],
+    ids=["version", "ls"],
+)
+def test_what_is_not_imported(ftpc: Ftpc, arguments: list[str], forbidden: set[str]) -> None:
+    """A command starts fast because it imports no more than it needs."""
+    script = (
+        "import sys\nfrom ftpc.cli import main\n"
+        f"status = main({arguments!r})\nprint(*sorted(sys.modules), sep='\\n', file=sys.stderr)\nsys.exit(status)"
+    )
+    environment = ftpc.environment({"FTPC_SERVER": ftpc.server.removeprefix("ftpd://").partition("/")[0]})
+    done = subprocess.run(
+        [*command()[:1], "-c", script], env=environment, capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    )
+    bare = subprocess.run(
+        [*command()[:1], "-c", "import sys; print(*sys.modules, sep='\\n')"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE_S,
+    )
+    assert set() == (forbidden & {*done.stderr.split()}) - {*bare.stdout.split()}
+    assert done.stdout

@@ -1,0 +1,158 @@
+"""The displays by themselves: what they show of items that the test moves."""
+
+import io
+import json
+import re
+
+import pytest
+
+from ftpc import Item, Phase
+from ftpc.ui.bars import MAX_ROWS, BarDisplay
+from ftpc.ui.base import Display
+from ftpc.ui.events import EventDisplay
+from ftpc.ui.plain import PlainDisplay
+from ftpc.ui.rate import WINDOW_S, Rate
+from ftpc.ui.text import count_text, rate_text, safe_text, seconds_text, size_text
+from tests.client.support import MIB
+
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def item(name: str, total: int | None = MIB, done: int = 0, phase: Phase = Phase.SENDING) -> Item:
+    """Make an item."""
+    made = Item(name, total, phase)
+    made.done = done
+    return made
+
+
+def draw(items: list[Item], files: int, size: int | None, columns: int = 100) -> list[str]:
+    """Draw bars once, and give the lines."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("COLUMNS", str(columns))
+        stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+        display = BarDisplay(stream)
+        display.expect(files, size)
+        display.open()
+        for each in items:
+            display.start(each)
+        display.close()
+        stream.seek(0)
+        drawn = ESCAPE.sub("", stream.read()).replace("\r", "\n")
+    return [line for line in drawn.split("\n") if line.strip()]
+
+
+def test_one_file_is_one_line() -> None:
+    """Of one file there is one line with its name and how far it is."""
+    [line] = draw([item("a.txt", 4 * MIB, MIB)], 1, 4 * MIB)
+    assert line.startswith("a.txt ")
+    assert "1.0 MiB/4.0 MiB" in line
+
+
+def test_several_files_are_a_line_each() -> None:
+    """Of several files the total comes first, and of many only some are shown."""
+    lines = draw([item(str(number)) for number in range(MAX_ROWS + 3)], 20, 20 * MIB)
+    assert "0/20 files" == lines[0][:10]
+    assert [str(number) for number in range(MAX_ROWS)] == [line.split()[0] for line in lines[1:-1]]
+    assert "and 3 more" == lines[-1].strip()
+
+
+@pytest.mark.parametrize("phase", [Phase.COMMITTING, Phase.SAVING])
+def test_full_bar_says_what_is_still_being_done(phase: Phase) -> None:
+    """When all bytes are there, the last phase has a name."""
+    [line] = draw([item("a", MIB, MIB, phase)], 1, MIB)
+    assert phase.value in line
+
+
+@pytest.mark.parametrize("columns", [1, 2, 5, 10, 20, 40, 59, 60, 61, 200])
+@pytest.mark.parametrize("total", [None, 0, 2**50])
+def test_no_line_is_too_long(columns: int, total: int | None) -> None:
+    """Whatever the terminal and the names, a line of bars is never longer than the terminal is wide."""
+    names = ["a" * 300, "\x1b[2J\r\nx", "ü" * 100, "文" * 50]
+    lines = draw([item(name, total) for name in names], 4, total, columns)
+    assert lines or columns < 5
+    assert [] == [line for line in lines if len(line) > columns]
+
+
+def test_plain_lines() -> None:
+    """Plain lines say bytes, share, rate, files and the phase, and not more often than they should."""
+    stream = io.StringIO()
+    display = PlainDisplay(stream, every_s=0)
+    display.expect(2, 4 * MIB)
+    moving = item("x\x1b[2J", 4 * MIB, MIB)
+    display.start(moving)
+    display.update(moving)
+    assert re.fullmatch(
+        r"1\.0 MiB of 4\.0 MiB \(25 %\), \S+ \S+/s, 0 of 2 files done, sending x\\x1b\[2J\n", stream.getvalue()
+    )
+    patient = PlainDisplay(quiet := io.StringIO())
+    patient.start(moving)
+    patient.update(moving)
+    assert "" == quiet.getvalue()
+
+
+def test_events() -> None:
+    """Events are one object per line, the first progress at once, further ones not too often."""
+    stream = io.StringIO()
+    display = EventDisplay(stream)
+    moving = item("a\n", None)
+    display.start(moving)
+    for _ in range(5):
+        moving.done += 1
+        display.update(moving)
+    display.stop(moving)
+    found = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert {"schema": 1, "event": "start", "name": "a\n", "size": None} == found[0]
+    assert [("progress", 1, "sending")] == [(each["event"], each["done"], each["phase"]) for each in found[1:]]
+
+
+def test_every_display_counts() -> None:
+    """What is done is the sum over finished and active items."""
+    display = Display()
+    first, second = item("a", 10, 10), item("b", 10, 3)
+    for each in (first, second):
+        display.start(each)
+    display.stop(first)
+    assert (13, 1, [second]) == (display.done, display.files_done, display.active)
+
+
+def test_rate_is_taken_over_a_window() -> None:
+    """The rate follows a change within the window, and the rest is reckoned from it."""
+    rate = Rate(0.0)
+    assert (0.0, None) == (rate.per_second(), rate.seconds_left(0, 100))
+    for second in range(1, 101):
+        rate.note(float(second), second * 100)
+    assert 100.0 == rate.per_second()
+    assert 10.0 == rate.seconds_left(0, 1000)
+    assert None is rate.seconds_left(0, None)
+    for second in range(101, 102 + int(WINDOW_S)):
+        rate.note(float(second), 10_000)
+    assert 0.0 == rate.per_second()
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected"),
+    [
+        (size_text(0), "0 B"),
+        (size_text(1023), "1023 B"),
+        (size_text(1024), "1.0 KiB"),
+        (size_text(1024**2 - 1), "1.0 MiB"),
+        (size_text(1536 * 1024**2), "1.5 GiB"),
+        (size_text(2**80), "1048576.0 EiB"),
+        (seconds_text(0), "0.0 s"),
+        (seconds_text(9.94), "9.9 s"),
+        (seconds_text(9.96), "10 s"),
+        (seconds_text(59.6), "1:00"),
+        (seconds_text(3725), "1:02:05"),
+        (rate_text(1024, 0), "-"),
+        (rate_text(2048, 2), "1.0 KiB/s"),
+        (count_text(1, "file"), "1 file"),
+        (count_text(0, "file"), "0 files"),
+        (safe_text("a ü€文 b\u00a0"), "a ü€文 b\u00a0"),
+        (safe_text("\x1b[1m\x9b\r\n\t\x7f"), "\\x1b[1m\\x9b\\r\\n\\t\\x7f"),
+        (safe_text("\u202ex\u2028\u200b\ufeff"), "\\u202ex\\u2028\\u200b\\ufeff"),
+        (safe_text("\udcff"), "\\udcff"),
+    ],
+)
+def test_text(actual: str, expected: str) -> None:
+    """Numbers are written as people read them, and names so that they do no harm."""
+    assert expected == actual

@@ -1,0 +1,143 @@
+"""What a display is told is true: no more than the other side has confirmed, never less than before."""
+
+import asyncio
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from ftpc import Client, Phase, RefusedError
+from tests.client.scripted import GREETING, read_request, scripted
+from tests.client.support import MIB, Recorder, Service, connected, content, soon
+from tests.peer import frame
+
+SIZE = 42 * MIB
+CHUNKS = 6
+
+
+class Confirming:
+    """A server that stores nothing and confirms a chunk when the test says so."""
+
+    def __init__(self) -> None:
+        self.arrived = 0
+        self.confirmed = 0
+        self._allowed = asyncio.Semaphore(0)
+
+    def confirm(self) -> None:
+        """Confirm one chunk."""
+        self._allowed.release()
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        replies: asyncio.Queue[int] = asyncio.Queue()
+
+        async def confirm_chunks() -> None:
+            while True:
+                index = await replies.get()
+                await self._allowed.acquire()
+                self.confirmed += 1
+                writer.write(frame({"ok": True, "index": index}))
+
+        confirming = asyncio.create_task(confirm_chunks())
+        try:
+            while True:
+                request = await read_request(reader)
+                match request["cmd"]:
+                    case "hello":
+                        writer.write(frame(GREETING))
+                    case "begin":
+                        writer.write(frame({"ok": True, "upload": "x", "chunk_size": 8 * MIB}))
+                    case "chunk":
+                        self.arrived += 1
+                        replies.put_nowait(request["index"])
+                    case "commit":
+                        stored = {"filename": "a", "filesize": SIZE, "root": request["root"]}
+                        writer.write(frame({"ok": True, **stored}))
+        finally:
+            confirming.cancel()
+            await asyncio.wait((confirming,))
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_only_what_is_confirmed_counts(folder: Path, *, is_stream: bool) -> None:
+    """Chunks that have been sent but not confirmed do not count, and few are sent ahead."""
+    (folder / "a").write_bytes(bytes(SIZE))
+    server = Confirming()
+    recorder = Recorder(lambda moment: counted.append(server.confirmed * 8 * MIB >= moment.done))
+    counted: list[bool] = []
+    async with scripted(server.handle) as address, connected(address) as client:
+        with (folder / "a").open("rb") as file:
+            source = file.fileno() if is_stream else folder / "a"
+            task = asyncio.create_task(client.put(source, "a", progress=recorder))
+            await soon(lambda: server.arrived == 4, "the client sends ahead")
+            assert [0] == [*set(recorder.done)]
+            for number in range(1, CHUNKS):
+                server.confirm()
+                await soon(lambda number=number: max(recorder.done) == number * 8 * MIB, "it is shown")  # type: ignore[misc] # mypy can not infer the default
+                assert server.arrived <= number + 4
+            server.confirm()
+            await task
+    assert all(counted)
+    assert SIZE == recorder.done[-1]
+
+
+@pytest.mark.parametrize("size", [0, 1, 8 * MIB, 25 * MIB])
+async def test_a_put_is_told_in_order(service: Service, client: Client, folder: Path, size: int) -> None:
+    """A put starts once, only ever grows, ends at its total and stops once, after the last phase."""
+    (folder / "a").write_bytes(content(size))
+    recorder = Recorder()
+    await client.put(folder / "a", progress=recorder)
+    assert_in_order(recorder, size)
+    assert {size} == {moment.total for moment in recorder.moments}
+    allowed = [Phase.SENDING, Phase.COMMITTING]
+    assert recorder.phases == allowed[: len(recorder.phases)]
+    if size > 8 * MIB:
+        assert allowed == recorder.phases
+
+
+@pytest.mark.parametrize("size", [0, 1, 20 * MIB])
+async def test_a_stream_is_told_in_order(service: Service, client: Client, folder: Path, size: int) -> None:
+    """The total of a stream is not known until its end."""
+    (folder / "a").write_bytes(content(size))
+    recorder = Recorder()
+    with (folder / "a").open("rb") as file:
+        await client.put(file.fileno(), "a", progress=recorder)
+    assert_in_order(recorder, size)
+    assert (None, size) == (recorder.moments[0].total, recorder.moments[-1].total)
+    assert [Phase.SENDING, Phase.COMMITTING] == recorder.phases
+
+
+@pytest.mark.parametrize("size", [0, 1, 25 * MIB])
+@pytest.mark.parametrize("to_descriptor", [False, True])
+async def test_a_get_is_told_in_order(
+    service: Service, client: Client, folder: Path, size: int, *, to_descriptor: bool
+) -> None:
+    """A get learns its total, only ever grows, ends at its total, and is saved last."""
+    (service.root / "a").write_bytes(content(size))
+    recorder = Recorder()
+    if to_descriptor:
+        sink = os.open(os.devnull, os.O_WRONLY)
+        await client.get("a", sink, progress=recorder)
+        os.close(sink)
+    else:
+        await client.get("a", folder, progress=recorder)
+    assert_in_order(recorder, size)
+    assert (None, size) == (recorder.moments[0].total, recorder.moments[-1].total)
+    assert [Phase.RECEIVING, *([] if to_descriptor else [Phase.SAVING])] == recorder.phases
+
+
+async def test_refused_transfer_stops(client: Client, folder: Path) -> None:
+    """A transfer that fails stops as well, with nothing done."""
+    recorder = Recorder()
+    with pytest.raises(RefusedError):
+        await client.get("no", folder, progress=recorder)
+    assert [("start", 0), ("stop", 0)] == [(moment.verb, moment.done) for moment in recorder.moments]
+
+
+def assert_in_order(recorder: Recorder, size: int) -> None:
+    """Check what is true of every transfer that worked."""
+    verbs = [moment.verb for moment in recorder.moments]
+    assert ["start", *["update"] * (len(verbs) - 2), "stop"] == verbs
+    assert all(before <= after for before, after in pairwise(recorder.done)), recorder.done
+    assert (0, size) == (recorder.done[0], recorder.done[-1])
