@@ -32,8 +32,8 @@ test-long: $(VENV)/.complete ## the tests that take minutes as well
 	$(BIN)/pytest --timeout=900
 
 bench: $(VENV)/.usable ## speed beside a raw TCP copy, and start-up times, as ratios
-	$(BIN)/python benchmarks/throughput.py
-	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.startup
 
 format: $(VENV)/.complete ## let ruff write the code as it wants it
 	$(BIN)/ruff check --fix .

@@ -1,4 +1,4 @@
-"""The limit: one file over one TCP connection with nothing around it. `sendfile` one way, `recv_into` and `write` the other.
+"""The limit: one file over one TCP connection with nothing around it: `sendfile` one way, `recv_into` the other.
 
     python benchmarks/raw_copy.py send FILE PORT      connect and send a file
     python benchmarks/raw_copy.py receive FILE PORT   connect and receive a file

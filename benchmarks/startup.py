@@ -4,14 +4,13 @@ python benchmarks/startup.py [--rounds N]
 """
 
 import argparse
-import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from throughput import seconds, start
+from benchmarks.timing import seconds, spread, start
 
 
 def main() -> None:
@@ -36,8 +35,7 @@ def compare(name: str, command: Sequence[str], statement: str, bar: float, round
     for _ in range(rounds):
         base = seconds([sys.executable, "-c", statement])
         ratios.append(seconds(command) / base)
-    low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
-    print(f"{name} against python -c '{statement}': min {low:.2f}  median {middle:.2f}  max {high:.2f}  (bar: {bar})")
+    print(f"{name} against python -c '{statement}': {spread(ratios)}  (bar: {bar})")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """One large file up and down, beside a raw TCP copy: ratios of whole commands, taken in turns in one run.
 
-    python benchmarks/throughput.py [--size MIB] [--rounds N] [--folder DIR]
+    python -m benchmarks.throughput [--size MIB] [--rounds N] [--folder DIR]
 
 Everything lies in memory (/dev/shm where there is one), so that the way is measured and not a disk. Both sides verify,
 and the server runs with its defaults. The first round is thrown away.
@@ -10,38 +10,15 @@ import argparse
 import os
 import platform
 import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from benchmarks.timing import seconds, spread, start
+
 HERE = Path(__file__).parent
-
-
-def start(stack: ExitStack, command: Sequence[str]) -> str:
-    """Start a server and give its first line."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    stack.callback(process.wait)
-    stack.callback(process.terminate)
-    assert process.stdout is not None
-    stack.callback(process.stdout.close)
-    return process.stdout.readline()
-
-
-def seconds(command: Sequence[str]) -> float:
-    """Run a command to its end and give the time it took."""
-    started = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - started
-
-
-def spread(values: Sequence[float]) -> str:
-    """Write minimum, median and maximum."""
-    return f"min {min(values):.2f}  median {statistics.median(values):.2f}  max {max(values):.2f}"
 
 
 def main() -> None:

@@ -284,7 +284,7 @@ class Client:
     async def _take(self) -> Connection:
         while self._idle:
             connection = self._idle.pop()
-            if not connection.channel.has_ended:
+            if not connection.channel.ended.is_set():
                 return connection
             await connection.close()
         return await Connection.open(self.address, self._connect_timeout_s)
@@ -353,8 +353,11 @@ async def _shown(item: Item, progress: Progress) -> AsyncIterator[None]:
 
 
 def _local_target(remote: str, target: "Path") -> "Path":
-    if not target.is_dir():
-        return target
+    from ftpc.files import local_errors
+
+    with local_errors(target):
+        if not target.is_dir():
+            return target
     name = remote.rpartition("/")[2]
     # A name that is plain there may be a path here: `..\\x` or `C:x` on Windows.
     if os.path.basename(name) != name or os.path.splitdrive(name)[0]:  # noqa: PTH119 (no pathlib at start)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from ftpc.address import Address
-from ftpc.errors import ConnectError, ConnectionLostError, ProtocolError, RefusedError
+from ftpc.errors import ConnectError, ConnectionLostError, FtpcError, ProtocolError, RefusedError
 from ftpd import __version__
 from ftpd.payload.channel import Channel, connect
 from ftpd.payload.receive import PayloadReader
@@ -58,8 +58,13 @@ class Connection:
             FtpcError: it does not speak our language.
         """
         if self._greeting is None:
-            self._greeting = greeting = await self._read(Greeting)
+            try:
+                self._greeting = greeting = await self._read(Greeting)
+            except FtpcError:
+                self.is_usable = False  # the next reply would be taken for the greeting
+                raise
             if greeting.version != VERSION:
+                self.is_usable = False
                 raise ProtocolError(f"{self._address} speaks version {greeting.version} of the protocol, not {VERSION}")
         return self._greeting
 

@@ -69,6 +69,10 @@ class LocalFileError(FtpcError):
     code = "local_io"
 
 
+class PipeClosedError(LocalFileError):
+    """Whoever reads what is written has stopped reading."""
+
+
 class RefusedError(FtpcError):
     """The server refused a request. `code` is the server's, `facts` are what it added."""
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from blake3 import blake3
 
-from ftpc.errors import ChangedError, LocalFileError, LocalNotFoundError
+from ftpc.errors import ChangedError, LocalFileError, LocalNotFoundError, PipeClosedError
 from ftpd.payload.files import FileSink, FileSource, read_pieces
 from ftpd.payload.workers import Workers
 from ftpd.wire.digests import Buffer, Digest
@@ -127,7 +127,10 @@ class PipeSource:
         # No thread: one that waits in read(2) can not be called back when the user gives up.
         loop = asyncio.get_running_loop()
         ready = asyncio.Event()
-        loop.add_reader(self._fd, ready.set)
+        try:
+            loop.add_reader(self._fd, ready.set)
+        except PermissionError:  # what can not be waited for, like /dev/null, never keeps anybody waiting
+            return os.readv(self._fd, [room])
         try:
             await ready.wait()
         finally:
@@ -145,13 +148,13 @@ class Partial(FileSink):
             FtpcError: the folder is not there or can not be written to, or the target is a folder.
         """
         self.target = target
-        self._path = target.with_name(
-            f".{target.name.encode()[:200].decode(errors='ignore')}.{secrets.token_hex(4)}.part"
-        )
+        stem = os.fsdecode(os.fsencode(target.name)[:200])
+        self._path = target.with_name(f".{stem}.{secrets.token_hex(4)}.part")
         self._done = False
         with local_errors(target):
-            if target.is_dir():
-                raise LocalFileError(f"{target}: it is a folder")
+            if target.exists() and not target.is_file():  # renaming over /dev/null would be the end of it
+                what = "a folder" if target.is_dir() else "no regular file; -o - writes to standard output"
+                raise LocalFileError(f"{target}: it is {what}")
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
             fd = os.open(self._path, flags, 0o666)
         super().__init__(fd, workers)
@@ -198,16 +201,43 @@ class PipeSink:
     def __init__(self, fd: int, workers: Workers) -> None:
         self._fd = fd
         self._workers = workers
+        mode = os.fstat(fd).st_mode
+        self._can_wait = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
     async def write(self, offset: int, data: Buffer, digest: Digest) -> None:
-        """Feed bytes to `digest` and write them."""
+        """Feed bytes to `digest` and write them. Cancelling is safe, also while nobody reads."""
         del offset
-        with local_errors("standard output"):
-            await self._workers.disk(self._write, data, digest)
+        await self._workers.disk(digest.update, data)
+        try:
+            with local_errors("standard output"):
+                if self._can_wait:
+                    await self._write_waiting(memoryview(data))
+                else:
+                    await self._workers.disk(self._write, memoryview(data))
+        except LocalFileError as exc:
+            if isinstance(exc.__cause__, BrokenPipeError):
+                raise PipeClosedError(exc.message) from exc
+            raise
 
-    def _write(self, data: Buffer, digest: Digest) -> None:
-        digest.update(data)
-        view = memoryview(data)
+    async def _write_waiting(self, view: memoryview) -> None:
+        # No thread: one that waits in write(2) can not be called back. The flag is shared with whoever else has the
+        # pipe open, so it is only set as long as it is needed.
+        loop = asyncio.get_running_loop()
+        was_blocking = os.get_blocking(self._fd)
+        os.set_blocking(self._fd, False)
+        ready = asyncio.Event()
+        loop.add_writer(self._fd, ready.set)
+        try:
+            while view:
+                await ready.wait()
+                ready.clear()
+                with contextlib.suppress(BlockingIOError):
+                    view = view[os.write(self._fd, view) :]
+        finally:
+            loop.remove_writer(self._fd)
+            os.set_blocking(self._fd, was_blocking)
+
+    def _write(self, view: memoryview) -> None:
         while view:
             view = view[os.write(self._fd, view) :]
 

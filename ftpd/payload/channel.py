@@ -43,7 +43,7 @@ class ChannelProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
     def __init__(self, accepted: Callable[["Channel"], None] | None = None) -> None:
         self.reader = asyncio.StreamReader(limit=STREAM_LIMIT)
         self.payload: PayloadReader | None = None
-        self.has_ended = False
+        self.ended = asyncio.Event()
         self._accepted = accepted
         super().__init__(self.reader, self._start if accepted else None)
 
@@ -67,13 +67,13 @@ class ChannelProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool | None:
         """Take note that the peer sends no more (called by the transport)."""
-        self.has_ended = True
+        self.ended.set()
         self._fail_payload(None)
         return super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take note that the connection is gone (called by the transport)."""
-        self.has_ended = True
+        self.ended.set()
         self._fail_payload(exc)
         # A reset would make the stream forget what has arrived before it: whole requests, or the reason for it.
         super().connection_lost(None if isinstance(exc, ConnectionError) else exc)
@@ -175,9 +175,9 @@ class Channel:
         await self.writer.drain()
 
     @property
-    def has_ended(self) -> bool:
-        """Whether the peer has said its last, so that no reply can be expected any more."""
-        return self._protocol.has_ended or self.writer.is_closing()
+    def ended(self) -> asyncio.Event:
+        """Set when the peer has said its last: after what has arrived, there will be no more replies."""
+        return self._protocol.ended
 
     @property
     def is_encrypted(self) -> bool:

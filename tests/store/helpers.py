@@ -159,7 +159,7 @@ async def eventually(condition: Callable[[], object], what: str) -> None:
 
 def is_settled(file: Path) -> bool:
     """Tell whether a file has been left alone for so long that its digests may be kept."""
-    return time.time_ns() - file.stat().st_ctime_ns > 2 * SETTLED_NS
+    return time.time_ns() - file.stat().st_ctime_ns > SETTLED_NS
 
 
 async def settled(file: Path) -> None:

@@ -14,7 +14,6 @@ from ftpd.wire.digests import TreeHasher, chunk_size_for, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import MAX_COMPONENT, MIB
 from ftpd.wire.messages import EntryType, IfExists
-from tests.store.conftest import Reopen
 from tests.store.helpers import Nothing, begun, content, get, names, opened, path_of, plan_for, put, refused, tree_in
 
 SIZES = (0, 1, MIB - 1, MIB, MIB + 1)
@@ -294,16 +293,3 @@ async def test_a_file_is_no_folder(store: Store, name: str) -> None:
     with refused(ErrorCode.NOT_DIRECTORY):
         await store.begin(plan_for(name, 3))
     assert b"file" == await get(store, "file")
-
-
-async def test_a_read_only_store_refuses_uploads(store: Store, read_only: Reopen) -> None:
-    """A store that is read-only says so to every upload, and still reads."""
-    await put(store, "a.txt", b"abc")
-    reader = await read_only(store)
-    assert reader.read_only
-    for if_exists in IfExists:
-        with refused(ErrorCode.READ_ONLY):
-            await reader.begin(plan_for("a.txt", 3, if_exists))
-    with refused(ErrorCode.READ_ONLY):
-        await reader.begin(plan_for("new/b.txt", 3))
-    assert (b"abc", ["a.txt"]) == (await get(reader, "a.txt"), await names(reader))

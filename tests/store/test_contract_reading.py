@@ -9,10 +9,10 @@ from ftpd.store.base import Store
 from ftpd.wire.digests import TreeHasher, chunk_size_for, tree_of
 from ftpd.wire.errors import ErrorCode
 from ftpd.wire.limits import MIB
-from ftpd.wire.messages import Algorithm, Entry, EntryType
+from ftpd.wire.messages import Algorithm, Entry, EntryType, IfExists
 from ftpd.wire.paths import RemotePath
 from tests.store.conftest import Reopen
-from tests.store.helpers import ROOT, names, opened, pages, path_of, put, refused, tree_in
+from tests.store.helpers import ROOT, get, names, opened, pages, path_of, plan_for, put, refused, tree_in
 
 DATA = hashlib.shake_128(b"reading").digest(2 * MIB + 5)
 
@@ -196,3 +196,16 @@ async def test_a_read_only_store_reads(store: Store, read_only: Reopen) -> None:
     async with opened(reader, "folder/a.txt") as file:
         await file.remember(tree_of(b"abc"))
     assert 3 == (await reader.stat(path_of("folder/a.txt")))[0].size
+
+
+async def test_a_read_only_store_refuses_uploads(store: Store, read_only: Reopen) -> None:
+    """A store that is read-only says so to every upload, and still reads."""
+    await put(store, "a.txt", b"abc")
+    reader = await read_only(store)
+    assert reader.read_only
+    for if_exists in IfExists:
+        with refused(ErrorCode.READ_ONLY):
+            await reader.begin(plan_for("a.txt", 3, if_exists))
+    with refused(ErrorCode.READ_ONLY):
+        await reader.begin(plan_for("new/b.txt", 3))
+    assert (b"abc", ["a.txt"]) == (await get(reader, "a.txt"), await names(reader))

@@ -1,6 +1,5 @@
 """`ftpc get`: download files, or to standard output."""
 
-import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -45,7 +44,7 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     display.expect(len(remotes), None)
 
     async def get(remote: str, progress: Progress) -> Outcome:
-        target = sys.stdout.fileno() if to_stdout else folder
+        target = terminal.stdout.fileno() if to_stdout else folder
         result = await client.get(remote, target, preserve=args.preserve, progress=progress)
         if terminal.json:
             fields = {"remote": remote, "local": str(result.local), "size": result.size, "mtime": result.mtime}

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from ftpc.cli.exits import Exit, exit_of_all
 from ftpc.cli.terminal import Terminal
-from ftpc.errors import FtpcError
+from ftpc.errors import FtpcError, PipeClosedError
 from ftpc.ui.base import Display
 from ftpc.ui.text import count_text, rate_text, seconds_text, size_text
 
@@ -38,6 +38,8 @@ async def run_job(
         for task in rest:
             try:
                 outcomes.append(await work(task, display))
+            except PipeClosedError as exc:
+                raise BrokenPipeError from exc  # for the others as well, there is nobody to write to
             except FtpcError as exc:
                 errors.append(exc)
 
@@ -46,8 +48,8 @@ async def run_job(
         async with asyncio.TaskGroup() as group:
             for _ in range(min(jobs, len(tasks))):
                 group.create_task(work_off())
-    except* BrokenPipeError as group_error:
-        raise BrokenPipeError from group_error
+    except* BrokenPipeError as pipes:
+        raise BrokenPipeError from pipes
     finally:
         display.close()
     for error in errors:

@@ -10,6 +10,7 @@ from ftpc.cli.jobs import Outcome, pick_display, run_job
 from ftpc.cli.options import Parser, add_jobs, new_parser, refuse_twins
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
+from ftpc.errors import LocalFileError
 from ftpc.progress import Progress
 from ftpd.wire.messages import IfExists
 
@@ -53,7 +54,7 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
 
     async def put(file: str, progress: Progress) -> Outcome:
         remote = args.name if args.name is not None else f"{args.to or ''}/{Path(file).name}"
-        source = sys.stdin.fileno() if file == "-" else file
+        source = _standard_input() if file == "-" else file
         result = await client.put(source, remote, if_exists=args.if_exists, preserve=args.preserve, progress=progress)
         if terminal.json:
             terminal.json_data(event="done", local=file, **result._asdict())
@@ -64,6 +65,12 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
         return Outcome(result.size, result.skipped)
 
     return await run_job(files, put, args.jobs, terminal, display)
+
+
+def _standard_input() -> int:
+    if sys.stdin is None:
+        raise LocalFileError("standard input: it is closed")
+    return sys.stdin.fileno()
 
 
 def _size(files: list[str]) -> int | None:

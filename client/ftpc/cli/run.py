@@ -5,16 +5,15 @@ import contextlib
 import importlib
 import os
 import signal
-import sys
 from argparse import Namespace
 from collections.abc import Coroutine, Sequence
-from typing import Protocol, cast
+from typing import Protocol, TextIO, cast
 
 from ftpc.cli.exits import Exit, exit_of
 from ftpc.cli.options import Parser
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client, connect
-from ftpc.errors import FtpcError
+from ftpc.errors import FtpcError, LocalFileError
 
 
 class Verb(Protocol):
@@ -34,16 +33,23 @@ def run_verb(module: str, verb: str, arguments: Sequence[str]) -> int:
     terminal = Terminal(json=args.json, quiet=args.quiet, verbose=args.verbose)
     try:
         status = asyncio.run(_interruptible(_connected(code, args, terminal), terminal))
-        sys.stdout.flush()
+        terminal.stdout.flush()
     except FtpcError as exc:
         terminal.complain(exc)
         return exit_of(exc)
-    except BrokenPipeError:
-        # Whoever read our output has had enough. Nothing more can be said there, also not by Python at its end.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.PIPE
+    except OSError as exc:  # all others have been translated: standard output can not be written to
+        _abandon(terminal.stdout)
+        if isinstance(exc, BrokenPipeError):  # whoever read it has had enough
+            return Exit.PIPE
+        terminal.complain(LocalFileError(f"standard output: {exc.strerror or exc}"))
+        return Exit.LOCAL
     return status
+
+
+def _abandon(stream: TextIO) -> None:
+    """Keep Python from trying to write at its end what could not be written now."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 async def _connected(code: Verb, args: Namespace, terminal: Terminal) -> Exit:

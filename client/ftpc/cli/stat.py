@@ -41,5 +41,5 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     terminal.data(f"size  {found.filesize} ({size_text(found.filesize)})")
     terminal.data(f"time  {time.strftime('%Y-%m-%d %H:%M:%S %z', time.localtime(found.mtime))}")
     terminal.data(f"mode  {found.mode:04o}")
-    terminal.data(f"root  {found.root or 'not known yet'}")
+    terminal.data(f"root  {safe_text(found.root or 'not known yet')}")
     return Exit.OK

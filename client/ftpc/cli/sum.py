@@ -7,6 +7,7 @@ from ftpc.cli.options import Parser, new_parser
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import FtpcError
+from ftpc.ui.text import safe_text
 from ftpd.wire.messages import Algorithm
 
 EXAMPLES = """\
@@ -48,7 +49,7 @@ async def print_sums(remotes: list[str], algorithm: Algorithm, client: Client, t
         if terminal.json:
             terminal.json_data(path=remote, algo=algorithm.value, digest=digest)
         else:
-            terminal.data(sum_line(digest, remote))
+            terminal.data(sum_line(safe_text(digest), remote))
     return exit_of_all(errors)
 
 

@@ -2,17 +2,27 @@
 
 import os
 import sys
+from io import StringIO, TextIOWrapper
 from typing import TextIO
 
 from ftpc.errors import FtpcError, RefusedError
+
+
+def _usable(stream: TextIO | None) -> TextIO:
+    """Give a stream that takes every name, also where the locale or the caller (`>&-`) does not."""
+    if stream is None:
+        return StringIO()
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+    return stream
 
 
 class Terminal:
     """The streams of a command, and what the user wants to see on them."""
 
     def __init__(self, *, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
-        self.stdout: TextIO = sys.stdout
-        self.stderr: TextIO = sys.stderr
+        self.stdout = _usable(sys.stdout)
+        self.stderr = _usable(sys.stderr)
         self.json = json
         self.quiet = quiet
         self.verbose = verbose
@@ -35,7 +45,9 @@ class Terminal:
     def say(self, line: str) -> None:
         """Tell something, unless the user wants quiet."""
         if not self.quiet:
-            print(line, file=self.stderr, flush=True)
+            from ftpc.ui.text import safe_text
+
+            print(safe_text(line), file=self.stderr, flush=True)
 
     def complain(self, error: FtpcError) -> None:
         """Tell of an error in one line, and to programs as an object."""

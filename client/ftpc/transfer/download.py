@@ -60,11 +60,11 @@ async def _receive(connection: Connection, content: Content, sink: Sink, item: I
 
 def _check(content: Content, request: Get) -> None:
     """Do not believe what can not be: a size from the wire must not become memory or a loop of ours."""
+    rest = content.filesize - content.offset
     chunks = chunk_count(content.length, max(content.chunk_size, 1))
     is_sane = (
         content.offset == request.offset
-        and content.length <= content.filesize - content.offset
-        and (request.length is None or content.length <= request.length)
+        and content.length == (rest if request.length is None else min(request.length, rest))
         and content.chunk_size >= MIN_CHUNK
         and chunks <= MAX_STREAM_CHUNKS
         and content.leaves == (0 if content.trailer else chunks)

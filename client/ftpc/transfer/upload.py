@@ -1,19 +1,19 @@
 """Uploads: small files in one message, large ones and streams in chunks that are confirmed one by one."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple
 
 from ftpc.connection import Connection
-from ftpc.errors import FtpcError, IntegrityError, RefusedError
+from ftpc.errors import ChangedError, FtpcError, IntegrityError, ProtocolError, RefusedError
 from ftpc.files import LocalSource, PipeSource
 from ftpc.progress import Item, Phase, Progress
 from ftpd.payload.send import send_payload
 from ftpd.payload.workers import Workers
 from ftpd.wire.digests import Tree, chunk_count, hash_leaf, tree_of
-from ftpd.wire.errors import ErrorCode
-from ftpd.wire.limits import CHUNKS_IN_FLIGHT, DIGEST_SIZE, SMALL_PUT
+from ftpd.wire.errors import ErrorCode, FtpdError
+from ftpd.wire.limits import CHUNKS_IN_FLIGHT, DIGEST_SIZE, MAX_STREAM_CHUNKS, MIN_CHUNK, SMALL_PUT, STREAM_CHUNK
 from ftpd.wire.messages import Begin, Begun, Chunk, Commit, Confirmed, IfExists, Put, Stored
 
 
@@ -37,13 +37,12 @@ async def upload_file(
         FtpcError: the server refused it, the connection is lost, the file can not be read.
     """
     try:
-        if source.size <= SMALL_PUT:
-            return await _put(connection, source, plan)
-        return await _chunked(connection, source, plan, item, progress)
-    except RefusedError as exc:
-        if exc.code == ErrorCode.INTEGRITY:
-            source.check_unchanged()
-            raise IntegrityError(exc.message) from exc
+        with _integrity():
+            if source.size <= SMALL_PUT:
+                return await _put(connection, source, plan)
+            return await _chunked(connection, source, plan, item, progress)
+    except IntegrityError:
+        source.check_unchanged()  # which would explain it
         raise
 
 
@@ -80,6 +79,7 @@ async def _chunked(connection: Connection, source: LocalSource, plan: Plan, item
     begun = await connection.ask(request, Begun)
     if begun.skipped:
         return Stored(filename=plan.remote, filesize=source.size, skipped=True)
+    _check(begun, connection, source.size)
     count = chunk_count(source.size, begun.chunk_size)
     leaves = bytearray(count * DIGEST_SIZE)
     async with _confirming(connection, item, progress) as flight:
@@ -95,7 +95,7 @@ async def _chunked(connection: Connection, source: LocalSource, plan: Plan, item
                     hashing = asyncio.create_task(source.leaf(offset + size, min(begun.chunk_size, rest)))
                 leaves[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE] = leaf
                 await flight.announce(Chunk(upload=begun.upload, index=index, size=size, digest=leaf.hex()))
-                with connection.errors():
+                with connection.errors(), _changes(source):
                     await send_payload(connection.channel, source, offset, size)
         finally:
             await _stop(hashing)
@@ -111,9 +111,17 @@ async def upload_stream(
     Raises:
         FtpcError: as `upload_file` does.
     """
+    with _integrity():
+        return await _streamed(connection, source, plan, item, progress, workers)
+
+
+async def _streamed(
+    connection: Connection, source: PipeSource, plan: Plan, item: Item, progress: Progress, workers: Workers
+) -> Stored:
     begun = await connection.ask(Begin(filename=plan.remote, if_exists=plan.if_exists), Begun)
     if begun.skipped:
         return Stored(filename=plan.remote, filesize=0, skipped=True)
+    _check(begun, connection, None)
     leaves = bytearray()
     size = 0
     # One fills while the other is on its way.
@@ -139,6 +147,18 @@ async def upload_stream(
             await _stop(filling)
     item.total = size
     return await _commit(connection, begun, Tree(size, begun.chunk_size, bytes(leaves)), item, progress)
+
+
+def _check(begun: Begun, connection: Connection, size: int | None) -> None:
+    """Do not believe what can not be: a chunk size from the wire must not become memory or a loop of ours."""
+    sane = begun.chunk_size == STREAM_CHUNK if size is None else begun.chunk_size >= MIN_CHUNK
+    if not sane or chunk_count(size or 0, begun.chunk_size) > MAX_STREAM_CHUNKS:
+        connection.is_usable = False
+        raise ProtocolError(f"the server wants chunks of {begun.chunk_size} bytes, which makes no sense")
+
+
+_NOTHING = Chunk(upload="", index=0, size=0, digest="")
+"""Never sent: waiting for its confirmation tells how the connection ended."""
 
 
 class _Flight:
@@ -169,6 +189,31 @@ class _Flight:
             self._item.done += chunk.size
             self._progress.update(self._item)
 
+    async def watch(self) -> None:
+        """Notice the end of the connection while nothing is on its way: what is to be sent may be long in coming."""
+        await self._connection.channel.ended.wait()
+        self._announced.put_nowait(_NOTHING)
+
+
+@contextmanager
+def _integrity() -> Iterator[None]:
+    """Let the server's finding that bytes are damaged out as ours."""
+    try:
+        yield
+    except RefusedError as exc:
+        if exc.code == ErrorCode.INTEGRITY:
+            raise IntegrityError(exc.message) from exc
+        raise
+
+
+@contextmanager
+def _changes(source: LocalSource) -> Iterator[None]:
+    """Let the finding that a file became shorter out as ours."""
+    try:
+        yield
+    except FtpdError as exc:
+        raise ChangedError(f"{source.path}: {exc.message}; nothing was stored") from exc
+
 
 @asynccontextmanager
 async def _confirming(connection: Connection, item: Item, progress: Progress) -> AsyncIterator[_Flight]:
@@ -177,7 +222,9 @@ async def _confirming(connection: Connection, item: Item, progress: Progress) ->
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(flight.confirm())
+            watching = group.create_task(flight.watch())
             yield flight
+            watching.cancel()
             flight.land()
     except BaseExceptionGroup as errors:
         connection.is_usable = False

@@ -6,11 +6,13 @@ and where the kernel or a sandbox does not have it, each part is opened from the
 never following a link.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
 import struct
 import sys
+import threading
 from collections.abc import Callable
 
 from ftpd.wire.paths import RemotePath
@@ -33,6 +35,7 @@ class Beneath:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._openat2 = _find_openat2(self.fd)
+        self._making = threading.Lock()
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -60,10 +63,16 @@ class Beneath:
 
     def make_folder(self, path: RemotePath, *, sync: bool) -> int:
         """Open a folder, making it and its parents where they are missing; `sync` makes the new names durable."""
-        try:
-            return self.open_folder(path)
-        except FileNotFoundError:
-            pass
+        with contextlib.suppress(FileNotFoundError):
+            fd = self.open_folder(path)
+            if self._making.locked():  # somebody may have made this very folder, and its name not be durable yet
+                with self._making:
+                    pass
+            return fd
+        with self._making:
+            return self._make(path, sync=sync)
+
+    def _make(self, path: RemotePath, *, sync: bool) -> int:
         fd = os.open(".", _FOLDER, dir_fd=self.fd)
         try:
             for part in path.parts:

@@ -52,9 +52,15 @@ class State(NamedTuple):
         """Tell whether a later change would be seen."""
         return time.time_ns() - self.ctime_ns > SETTLED_NS
 
-    def has_same_content(self, other: "State") -> bool:
-        """Tell whether nothing was written between two looks at an open file; its name may have changed."""
-        return self.size == other.size and self.mtime_ns == other.mtime_ns
+
+def was_written_to(before: os.stat_result, after: os.stat_result) -> bool:
+    """Tell whether an open file may have been written to between two looks at it.
+
+    Losing a name (being replaced or removed) changes its ctime too, and is told by the number of its links.
+    """
+    if after.st_nlink < before.st_nlink:
+        return State.of(after)[:2] != State.of(before)[:2]
+    return State.of(after) != State.of(before)
 
 
 class DigestCache:

@@ -15,7 +15,7 @@ from ftpd.payload.files import FileSource, read_pieces
 from ftpd.payload.workers import Workers
 from ftpd.store.base import Details, Listing, Store, StoredFile, Upload, UploadPlan
 from ftpd.store.local.beneath import Beneath
-from ftpd.store.local.digests import DigestCache, State
+from ftpd.store.local.digests import DigestCache, State, was_written_to
 from ftpd.store.local.errors import os_errors
 from ftpd.store.local.publish import Landing, LocalUpload, check_free
 from ftpd.wire.digests import Buffer, Digest, Tree
@@ -50,24 +50,23 @@ class LocalStore(Store):
             self._closing = undo.pop_all()
 
     def _open_state(self, state: Path, undo: contextlib.ExitStack) -> tuple[DigestCache, Landing]:
+        # Opened beneath the root like everything else: a link in place of the folder is refused.
         state.mkdir(mode=0o700, exist_ok=True)
-        lock = os.open(state / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        undo.callback(os.close, lock)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise FtpdError(ErrorCode.BUSY, f"another server already writes to {state.parent}") from exc
-        temporary = state / "tmp"
-        temporary.mkdir(mode=0o700, exist_ok=True)
-        fd = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        undo.callback(os.close, fd)
+        folder = self._root.open_folder(RemotePath((STATE_FOLDER,)))
+        undo.callback(os.close, folder)
+        _lock(folder, undo, state.parent)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir("tmp", 0o700, dir_fd=folder)
+        temporary = self._root.open_folder(RemotePath((STATE_FOLDER, "tmp")))
+        undo.callback(os.close, temporary)
         # What a killed server left behind: the lock says that nobody is writing to it.
-        for debris in os.listdir(fd):  # noqa: PTH208 (a descriptor)
-            os.unlink(debris, dir_fd=fd)
+        for debris in os.listdir(temporary):  # noqa: PTH208 (a descriptor)
+            with contextlib.suppress(OSError):
+                os.unlink(debris, dir_fd=temporary)
         digests = DigestCache(state / "digests.sqlite")
         undo.callback(digests.close)
         sync = self.durability is Durability.FULL
-        return digests, Landing(self._root, fd, digests, self._workers, sync=sync)
+        return digests, Landing(self._root, temporary, digests, self._workers, sync=sync)
 
     async def stat(self, path: RemotePath) -> tuple[Details, Tree | None]:
         """See `Store.stat`."""
@@ -142,10 +141,10 @@ class LocalStore(Store):
             settled = state.is_settled()
             hasher = blake3() if algorithm is Algorithm.BLAKE3 else hashlib.new(algorithm.value, usedforsecurity=False)
             read_pieces(file.fileno(), 0, found.st_size, hasher.update)
-            after = State.of(os.fstat(file.fileno()))
-        if not after.has_same_content(state):
+            after = os.fstat(file.fileno())
+        if was_written_to(found, after):
             raise FtpdError(ErrorCode.CHANGED, f"{path}: the file changed while its digest was computed")
-        if settled and after == state:
+        if settled and State.of(after) == state:
             self._digests.keep_checksum(path, state, algorithm, hasher.hexdigest())
         return hasher.hexdigest()
 
@@ -158,6 +157,7 @@ class LocalFile(FileSource, StoredFile):
     ) -> None:
         super().__init__(file, workers)
         self._path = path
+        self._found = found
         self._state = State.of(found)
         self._settled = self._state.is_settled()
         self._digests = digests
@@ -183,10 +183,10 @@ class LocalFile(FileSource, StoredFile):
 
     def _remember(self, tree: Tree) -> None:
         with os_errors(self._path):
-            after = State.of(os.fstat(self._file.fileno()))
-        if not after.has_same_content(self._state):
+            after = os.fstat(self._file.fileno())
+        if was_written_to(self._found, after):
             raise FtpdError(ErrorCode.CHANGED, f"{self._path}: the file changed while it was sent")
-        if self._settled and after == self._state:
+        if self._settled and State.of(after) == self._state:
             self._digests.keep_tree(self._path, self._state, tree)
 
 
@@ -229,6 +229,16 @@ class LocalListing(Listing):
                 if len(page) == limit:
                     break
         return page
+
+
+def _lock(folder: int, undo: contextlib.ExitStack, root: Path) -> None:
+    """Hold the state folder for ourselves until `undo`."""
+    lock = os.open("lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=folder)
+    undo.callback(os.close, lock)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        raise FtpdError(ErrorCode.BUSY, f"another server already writes to {root}") from exc
 
 
 def _drop(upload: LocalUpload | None) -> None:
