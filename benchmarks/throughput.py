@@ -49,14 +49,16 @@ def compare(stack: ExitStack, folder: Path, size: int, rounds: int) -> None:
     ftpc = [python, "-m", "ftpc", "-q", "--server", line.split(" on ")[1].split()[0]]
     ways: dict[str, Callable[[], float]] = {
         "raw put": lambda: seconds([*raw, "send", str(source), raw_port]),
-        "ftpc put": lambda: seconds([*ftpc, "put", str(source), "--as", "file"]),
         "raw get": lambda: seconds([*raw, "receive", str(target), raw_port, str(size)]),
+        "ftpc put": lambda: seconds([*ftpc, "put", str(source), "--as", "file"]),
         "ftpc get": lambda: seconds([*ftpc, "get", "file", "-o", str(target)]),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds + 1):
         for name, way in ways.items():
-            target.unlink(missing_ok=True)
+            # Every run writes a new file: replacing one would also measure giving its memory back.
+            for old in (target, *((folder / "raw" / "raw", folder / "root" / "file") if "put" in name else ())):
+                old.unlink(missing_ok=True)
             times[name].append(way())
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}"

@@ -127,4 +127,5 @@ def run(step: Step, here: Path, address: str) -> None:
         timeout=PATIENCE_S,
         check=False,
     )
-    assert not done.returncode, f"{step}: exit status {done.returncode} from\n\n{text}\n\nIt printed:\n{done.stdout}"
+    if done.returncode:
+        raise AssertionError(f"{step}: exit status {done.returncode} from\n\n{text}\n\nIt printed:\n{done.stdout}")

@@ -7,7 +7,7 @@ transfer holds at most `BUFFERS` buffers whatever its size, and a connection wit
 import asyncio
 from collections import deque
 
-BUFFER_SIZE = 1024 * 1024
+BUFFER_SIZE = 2 * 1024 * 1024
 """Long enough that a thread hop per buffer does not show, short enough that hundreds of transfers fit in memory."""
 
 BUFFERS = 2

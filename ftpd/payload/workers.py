@@ -1,6 +1,7 @@
 """Threads for what would make the event loop wait: disks and digests."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -49,17 +50,17 @@ class Workers:
 
 
 async def _run(pool: Executor, function: Callable[[], T], release: Callable[[T], object] | None = None) -> T:
-    # A cancelled future of an executor leaves its thread running (python/cpython#107505). It would write through a
-    # descriptor number that is somebody else's by then, so cancellation waits for the thread.
-    future = asyncio.get_running_loop().run_in_executor(pool, function)
-    cancelled: asyncio.CancelledError | None = None
-    while not future.done():
-        try:
-            await asyncio.wait((future,))
-        except asyncio.CancelledError as exc:
-            cancelled = exc
-    if cancelled is not None:
-        if future.exception() is None and release is not None:  # looked at, so that it is not reported as lost
-            release(future.result())
-        raise cancelled
-    return future.result()
+    work = pool.submit(function)
+    try:
+        return await asyncio.wrap_future(work)
+    except asyncio.CancelledError:
+        # The thread goes on (python/cpython#107505). It would write through a descriptor number that is somebody
+        # else's by then, so cancellation waits for it, unless it has not begun.
+        while not work.done():
+            waiting = asyncio.wrap_future(work)
+            waiting.add_done_callback(lambda done: done.cancelled() or done.exception())  # it is not lost, but raised
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait((waiting,))
+        if release is not None and not work.cancelled() and work.exception() is None:
+            release(work.result())
+        raise

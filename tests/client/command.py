@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
+from ftpc.cli import main
 from tests.client.support import PATIENCE_S
 from tests.peer import REPOSITORY
 
@@ -90,6 +93,20 @@ class Ftpc(NamedTuple):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         return path
+
+
+class Caller(NamedTuple):
+    """The command line in this process: for tables, of which every row would pay for a start of Python."""
+
+    capsys: pytest.CaptureFixture[str]
+
+    def run(self, *arguments: str) -> Result:
+        """Run a command to its end."""
+        try:
+            status = main(arguments)
+        except SystemExit as ended:
+            status = ended.code if isinstance(ended.code, int) else 1
+        return Result(status, *self.capsys.readouterr())
 
 
 def command(*arguments: str) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ftpc.client import Client
-from tests.client.command import Ftpc
+from tests.client.command import Caller, Ftpc
 from tests.client.proxy import Proxy, proxied
 from tests.client.support import Service, connected
 from tests.peer import ServerProcess
@@ -78,3 +78,11 @@ def ftpc(server: ServerProcess, folder: Path, tmp_path: Path) -> Ftpc:
     remote = server.root / tmp_path.name
     remote.mkdir()
     return Ftpc(f"ftpd://127.0.0.1:{server.port}/{remote.name}", folder, remote)
+
+
+@pytest.fixture
+def caller(ftpc: Ftpc, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Caller:
+    """The same user's command line, in this process."""
+    monkeypatch.chdir(ftpc.folder)
+    monkeypatch.setenv("FTPC_SERVER", ftpc.server)
+    return Caller(capsys)

@@ -99,8 +99,8 @@ async def test_flip_in_a_stream(service: Service, proxy: Proxy, far_client: Clie
     assert [] == service.published()
 
 
-async def test_rot_on_the_servers_disk(service: Service, client: Client, folder: Path) -> None:
-    """A bit that flips on the server's disk is found if the server knows the digests from before."""
+async def test_change_on_the_servers_disk(service: Service, client: Client, folder: Path) -> None:
+    """Bytes that change on the server's disk behind a time set back come as they are now, not as the digests say."""
     (folder / "a").write_bytes(content(BIG))
     await client.put(folder / "a")
     stored = service.root / "a"
@@ -109,6 +109,5 @@ async def test_rot_on_the_servers_disk(service: Service, client: Client, folder:
         file.seek(10 * MIB)
         file.write(b"\xff\x00\xff")
     os.utime(stored, ns=(before.st_atime_ns, before.st_mtime_ns))
-    # ctime tells the server, so this is not rot but a change: it must be the new bytes that come, verified.
     await client.get("a", folder / "b")
     assert stored.read_bytes() == (folder / "b").read_bytes()

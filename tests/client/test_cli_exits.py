@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ftpc.cli import VERBS, main
-from tests.client.command import Ftpc, Result, command
-from tests.client.scripted import CONTENT, answering, refusal, scripted
+from tests.client.command import Caller, Ftpc, Result, command
+from tests.client.scripted import CONTENT, GREETING, read_request, refusal, scripted
 from tests.client.support import MIB, PATIENCE_S, content
 from tests.peer import ServerProcess, frame
 
@@ -42,7 +42,7 @@ from tests.peer import ServerProcess, frame
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
-def test_status(ftpc: Ftpc, arguments: list[str], status: int, word: str) -> None:
+def test_status(ftpc: Ftpc, caller: Caller, arguments: list[str], status: int, word: str) -> None:
     """What went wrong can be told by the exit status, and by a line that says it without escape sequences."""
     ftpc.write("here")
     (ftpc.folder / "folder").mkdir()
@@ -51,7 +51,7 @@ def test_status(ftpc: Ftpc, arguments: list[str], status: int, word: str) -> Non
     (ftpc.remote / "dir").mkdir()
     os.mkfifo(ftpc.remote / "pipe")
     (ftpc.remote / "link").symlink_to("a")
-    result = ftpc.run(*arguments)
+    result = caller.run(*arguments)
     assert (status, "") == (result.status, result.out), result.err
     assert word in result.err
     assert result.err.replace("\n", "").isprintable()
@@ -126,13 +126,12 @@ async def run(ftpc: Ftpc, address: str, *arguments: str) -> Result:
 async def test_status_for_odd_servers(ftpc: Ftpc, answers: dict[str, bytes], arguments: list[str], status: int) -> None:
     """Damage is 8, a busy server or a broken connection 5, what we do not know 1; nothing appears."""
     ftpc.write("here")
-    handler = answering(answers)
-    if arguments[0] == "get" and status == 5:
 
-        async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.ensure_future(answering(answers)(reader, writer))
-            await asyncio.wait((task,), timeout=0.2)
-            task.cancel()
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the greeting and one request, and close."""
+        for _ in range(2):
+            command = (await read_request(reader))["cmd"]
+            writer.write(answers.get(command, frame(GREETING)))
 
     async with scripted(handler) as address:
         result = await run(ftpc, address, *arguments)
@@ -174,13 +173,9 @@ async def test_status_for_odd_servers(ftpc: Ftpc, answers: dict[str, bytes], arg
 def test_wrong_usage(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
     """Wrong usage is one line and status 2, before anybody is connected to."""
     monkeypatch.setenv("FTPC_SERVER", "127.0.0.1:1")
-    try:
-        status: object = main(arguments)
-    except SystemExit as ended:
-        status = ended.code
-    out, err = capsys.readouterr()
-    assert (2, "", 1) == (status, out, err.count("\n")), err
-    assert err.startswith("ftpc")
+    result = Caller(capsys).run(*arguments)
+    assert (2, "", 1) == (result.status, result.out, result.err.count("\n")), result.err
+    assert result.err.startswith("ftpc")
 
 
 def test_wrong_usage_of_the_command(ftpc: Ftpc) -> None:

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from tests.client.command import Ftpc, Result
+from tests.client.command import Caller, Ftpc
 
 ABC = "900150983cd24fb0d6963f7d28e17f72"
 WRONG = "0" * 32
@@ -31,11 +31,12 @@ def test_list_of_md5sum_is_checked(ftpc: Ftpc, option: str) -> None:
     assert (0, expected, "") == ftpc.run("md5", "-c", "-", stdin=theirs.stdout)
 
 
-def check(ftpc: Ftpc, text: str, *options: str) -> Result:
-    """Check a list."""
+@pytest.fixture
+def two_files(ftpc: Ftpc) -> Ftpc:
+    """A user whose server has the files a and b, of the same content."""
     ftpc.serve("a", b"abc")
     ftpc.serve("b", b"abc")
-    return ftpc.run("md5", *options, "-c", "-", stdin=text.encode())
+    return ftpc
 
 
 @pytest.mark.parametrize(
@@ -54,17 +55,18 @@ def check(ftpc: Ftpc, text: str, *options: str) -> Result:
         ("\0\n\x1b[2J\n", 1, "", ["2 lines improperly formatted"]),
     ],
 )
-def test_check(ftpc: Ftpc, text: str, status: int, out: str, words: list[str]) -> None:
+def test_check(two_files: Ftpc, caller: Caller, text: str, status: int, out: str, words: list[str]) -> None:
     """Each line of a list gets its verdict, the troubles are counted, and the exit status says what was the matter."""
-    result = check(ftpc, text)
+    two_files.write("LIST", text.encode())
+    result = caller.run("md5", "-c", "LIST")
     assert (status, out) == (result.status, result.out), result.err
     assert [] == [word for word in words if word not in result.err], result.err
     assert bool(words) == bool(result.err)
 
 
-def test_check_as_json(ftpc: Ftpc) -> None:
+def test_check_as_json(two_files: Ftpc) -> None:
     """A verdict is an object for programs."""
-    result = check(ftpc, f"{ABC}  a\n{WRONG}  b\n", "--json", "-q")
+    result = two_files.run("md5", "--json", "-q", "-c", "-", stdin=f"{ABC}  a\n{WRONG}  b\n".encode())
     assert [True, False] == [found["ok"] for found in result.objects]
     assert {1} == {found["schema"] for found in result.objects}
     assert (1, "") == (result.status, result.err)
