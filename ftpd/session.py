@@ -12,10 +12,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from ftpd.commands.exchange import ANONYMOUS, Budget, Exchange, Principal
-from ftpd.commands.table import COMMANDS
+from ftpd.commands.table import COMMANDS, Command
 from ftpd.payload.channel import Channel
 from ftpd.payload.files import Source
 from ftpd.payload.receive import PayloadReader
@@ -27,6 +27,7 @@ from ftpd.wire.frames import Header, decode_header
 from ftpd.wire.limits import MAX_ID, MAX_PATH, MIB
 from ftpd.wire.messages import (
     Reply,
+    Request,
     RequestId,
     encode_refusal,
     encode_reply,
@@ -73,6 +74,7 @@ class Session(Exchange):
         self._peer = channel.peer
         self._request_id: RequestId | None = None
         self._payload: PayloadReader | None = None
+        self._ahead: asyncio.Task[_Incoming | None] | None = None
         self._unsent = 0
         self._held = bytearray()
         self._is_classic = True
@@ -114,7 +116,11 @@ class Session(Exchange):
             missing = payload.missing
             try:
                 async with asyncio.timeout(STALL_S):
-                    return await payload.next()
+                    data = await payload.next()
+                if not payload.missing and self.uploads and self._ahead is None:
+                    # While the end of this chunk is being stored, the next one comes in.
+                    self._ahead = asyncio.create_task(self._read_request())
+                return data  # noqa: TRY300 (an else would have to stand behind the loop's other exit)
             except TimeoutError:
                 # A full buffer can take long from a slow peer; what counts is whether anything arrives.
                 if payload.missing == missing:
@@ -145,19 +151,41 @@ class Session(Exchange):
         return "ok"
 
     async def _converse(self) -> None:
-        while (size := await self._rest()) is not None:
-            self._has_spoken = True
-            try:
-                async with asyncio.timeout(HEADER_S):
-                    raw = await self._channel.read_exactly(size)
-            except TimeoutError:
-                raise _silence(HEADER_S) from None
-            await self._answer(decode_header(raw))
+        while (incoming := await self._next_request()) is not None:
+            self._payload = incoming.payload
+            await self._answer(incoming.header)
             self._request_id = None  # what is said between two requests is no reply
             if self._is_finishing and not self.uploads:
                 raise _GOING_AWAY
         await self._release()
         await self._channel.close(STALL_S)
+
+    async def _next_request(self) -> "_Incoming | None":
+        if self._ahead is None:
+            return await self._read_request()
+        ahead, self._ahead = self._ahead, None
+        return await ahead
+
+    async def _read_request(self) -> "_Incoming | None":
+        """Wait for a request, and for the first bytes of its payload if it has one."""
+        size = await self._rest()
+        if size is None:
+            return None
+        self._has_spoken = True
+        try:
+            async with asyncio.timeout(HEADER_S):
+                header = decode_header(await self._channel.read_exactly(size))
+        except TimeoutError:
+            raise _silence(HEADER_S) from None
+        command = _find_command(header)
+        payload_size = payload_size_of(header, command.request) if command else 0
+        if not payload_size:
+            return _Incoming(header, None)
+        try:
+            async with asyncio.timeout(STALL_S):
+                return _Incoming(header, await self._channel.receive(payload_size))
+        except TimeoutError:
+            raise _silence(STALL_S) from None
 
     async def _rest(self) -> int | None:
         """Wait for the length of the next header."""
@@ -203,26 +231,14 @@ class Session(Exchange):
         await self._skip_payload()
 
     async def _run(self, header: Header) -> Reply | None:
-        name = header.get("cmd")
-        command = COMMANDS.get(name) if isinstance(name, str) else None
-        if command is None:
-            self._request_id = request_id_of(header)
-            raise FtpdError(ErrorCode.UNKNOWN_COMMAND, f"there is no command {name!r:.80}")
-        size = payload_size_of(header, command.request)
-        if size:
-            await self._await_payload(size)
         self._request_id = request_id_of(header)
+        command = _find_command(header)
+        if command is None:
+            raise FtpdError(ErrorCode.UNKNOWN_COMMAND, f"there is no command {header.get('cmd')!r:.80}")
         request = parse(header, command.request)
         if command.right not in self.principal.rights:
-            raise FtpdError(ErrorCode.FORBIDDEN, f"{self.principal.name} may not {name}")
+            raise FtpdError(ErrorCode.FORBIDDEN, f"{self.principal.name} may not {header['cmd']}")
         return await command.run(request, self)
-
-    async def _await_payload(self, size: int) -> None:
-        try:
-            async with asyncio.timeout(STALL_S):
-                self._payload = await self._channel.receive(size)
-        except TimeoutError:
-            raise _silence(STALL_S) from None
 
     async def _skip_payload(self) -> None:
         """Throw away what a command has left of its payload, so that the next frame is found."""
@@ -278,6 +294,11 @@ class Session(Exchange):
         await self.close()
         if self._payload is not None:
             self._payload.close()
+        if self._ahead is not None:
+            self._ahead.cancel()
+            (incoming,) = await asyncio.gather(self._ahead, return_exceptions=True)
+            if isinstance(incoming, _Incoming) and incoming.payload is not None:
+                incoming.payload.close()
 
     def _log(self, header: Header, started: float, outcome: str) -> None:
         command = str(header.get("cmd"))[:MAX_ID]
@@ -292,6 +313,18 @@ class Session(Exchange):
             "outcome": outcome,
         }
         log.log(logging.INFO if is_transfer else logging.DEBUG, "transfer" if is_transfer else "request", extra=fields)
+
+
+class _Incoming(NamedTuple):
+    """A request that has been read, but not been looked at."""
+
+    header: Header
+    payload: PayloadReader | None
+
+
+def _find_command(header: Header) -> Command[Request] | None:
+    name = header.get("cmd")
+    return COMMANDS.get(name) if isinstance(name, str) else None
 
 
 _TRANSFERS = frozenset({"put", "begin", "chunk", "commit", "get"})

@@ -5,18 +5,25 @@ transfer holds at most `BUFFERS` buffers whatever its size, and a connection wit
 """
 
 import asyncio
+import weakref
 from collections import deque
 
-BUFFER_SIZE = 2 * 1024 * 1024
-"""Long enough that a thread hop per buffer does not show, short enough that hundreds of transfers fit in memory."""
+from ftpd.wire.limits import MIB
+
+BUFFER_SIZE = 4 * MIB
+"""Of a few transfers at a time: a thread hop per buffer, and the fewer of them the faster (`make bench`)."""
+
+SMALL_BUFFER_SIZE = MIB
+"""Of many transfers at a time: hundreds of them fit in memory."""
 
 BUFFERS = 2
 """Buffers of one transfer: one that fills, one that is being stored."""
 
-KEPT_BUFFERS = 64
-"""Unused buffers kept for the next transfer; fresh memory costs a page fault per 4 KiB."""
+BUFFER_BUDGET = 64 * MIB
+"""Memory that decides what few and many are, and how much of it is kept for the next transfer: fresh memory costs a
+page fault per 4 KiB."""
 
-_pool: list[bytearray] = []
+_pool: dict[int, list[bytearray]] = {BUFFER_SIZE: [], SMALL_BUFFER_SIZE: []}
 
 
 class PayloadReader:
@@ -28,6 +35,9 @@ class PayloadReader:
     def __init__(self, transport: asyncio.Transport, size: int) -> None:
         self.missing = size
         """Bytes that have not arrived yet."""
+        _running.add(self)
+        many = len(_running) * BUFFERS * BUFFER_SIZE > BUFFER_BUDGET
+        self._buffer_size = SMALL_BUFFER_SIZE if many else BUFFER_SIZE
         self._transport = transport
         self._unused = BUFFERS
         self._buffer: bytearray | None = None
@@ -66,7 +76,8 @@ class PayloadReader:
             pass
 
     def close(self) -> None:
-        """Give the buffers back. Nothing may arrive after that."""
+        """Give the buffers back. Nothing may arrive after that. May be called more than once."""
+        _running.discard(self)
         self._take_back()
         while self._ready:
             _give_back(self._ready.popleft())
@@ -77,7 +88,8 @@ class PayloadReader:
     def get_buffer(self) -> memoryview:
         """Offer room for the next bytes, never more than what is left of the payload."""
         if self._buffer is None:
-            self._buffer = _pool.pop() if _pool else bytearray(BUFFER_SIZE)
+            unused = _pool[self._buffer_size]
+            self._buffer = unused.pop() if unused else bytearray(self._buffer_size)
             self._unused -= 1
         return memoryview(self._buffer)[self._filled : self._filled + self.missing]
 
@@ -85,7 +97,7 @@ class PayloadReader:
         """Take note that `count` bytes have been put into the room offered last."""
         self._filled += count
         self.missing -= count
-        if self.missing and self._filled < BUFFER_SIZE:
+        if self.missing and self._filled < self._buffer_size:
             return
         assert self._buffer is not None
         self._ready.append(memoryview(self._buffer)[: self._filled])
@@ -121,5 +133,10 @@ def _give_back(view: memoryview) -> None:
     buffer = view.obj
     assert isinstance(buffer, bytearray)
     view.release()
-    if len(_pool) < KEPT_BUFFERS:
-        _pool.append(buffer)
+    unused = _pool[len(buffer)]
+    if (len(unused) + 1) * len(buffer) <= BUFFER_BUDGET:
+        unused.append(buffer)
+
+
+_running: weakref.WeakSet[PayloadReader] = weakref.WeakSet()
+"""The transfers that share the budget. Weak: one that nobody closed does not count for ever."""

@@ -88,7 +88,8 @@ async def ends(request: pytest.FixtureRequest) -> AsyncIterator[Ends]:
     listener.close()
     yield Ends(channel, protocols[0], reader, writer)
     channel.abort()
-    writer.transport.abort()
+    if not writer.transport.is_closing():
+        writer.transport.abort()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
     await listener.wait_closed()

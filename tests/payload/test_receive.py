@@ -9,7 +9,7 @@ import pytest
 
 from ftpd.payload import receive
 from ftpd.payload.channel import STREAM_LIMIT, Channel
-from ftpd.payload.receive import BUFFER_SIZE, BUFFERS, KEPT_BUFFERS, PayloadReader
+from ftpd.payload.receive import BUFFER_BUDGET, BUFFER_SIZE, BUFFERS, SMALL_BUFFER_SIZE, PayloadReader
 from ftpd.wire.errors import BadFrameError
 from ftpd.wire.limits import KIB, LENGTH_SIZE, MIB
 from tests.payload.conftest import PATIENCE_S, Ends, frame
@@ -113,7 +113,7 @@ async def test_a_connection_cut_inside_a_header_is_an_error(ends: Ends, place: i
 
 @pytest.mark.parametrize("how", ["end", "reset"])
 @pytest.mark.parametrize("is_reading", [True, False], ids=["reading", "buffered"])
-@pytest.mark.parametrize("place", [0, 1, STREAM_LIMIT, BUFFER_SIZE, 3 * MIB - 1])
+@pytest.mark.parametrize("place", [0, 1, STREAM_LIMIT, BUFFER_SIZE, BUFFER_SIZE + MIB - 1])
 async def test_a_connection_cut_inside_a_payload_is_an_error(
     ends: Ends,
     place: int,
@@ -121,7 +121,7 @@ async def test_a_connection_cut_inside_a_payload_is_an_error(
     how: str,
 ) -> None:
     """A connection that ends inside a payload is a `ConnectionError`, before its last byte is given out."""
-    size, data = 3 * MIB, some_bytes(place)
+    size, data = BUFFER_SIZE + MIB, some_bytes(place)
     async with asyncio.timeout(PATIENCE_S):
         ends.writer.write(frame(b"header"))
         assert await ends.channel.read_length() == 6
@@ -216,12 +216,26 @@ async def test_buffers_are_used_again(ends: Ends) -> None:
     async with asyncio.timeout(PATIENCE_S):
         before = set[int]()
         for _ in range(2):
-            before = {id(buffer) for buffer in receive._pool}
+            before = {id(buffer) for buffer in receive._pool[BUFFER_SIZE]}
             sending = asyncio.create_task(send(ends, frame(b"header", data)))
             assert (b"header", data) == await next_frame(ends.channel, len(data))
             await sending
-        assert before == {id(buffer) for buffer in receive._pool}
-        assert 1 <= len(receive._pool) <= KEPT_BUFFERS
+        assert before == {id(buffer) for buffer in receive._pool[BUFFER_SIZE]}
+        assert 1 <= len(before) <= BUFFER_BUDGET // BUFFER_SIZE
+
+
+async def test_many_transfers_have_smaller_buffers(ends: Ends) -> None:
+    """Beyond the budget a transfer gets small buffers, and large ones again when the others are over."""
+    transport = ends.channel.writer.transport
+    assert isinstance(transport, asyncio.Transport)
+    share = BUFFER_BUDGET // (BUFFERS * BUFFER_SIZE)
+    crowd = [PayloadReader(transport, 2**30) for _ in range(share + 1)]
+    assert [BUFFER_SIZE, SMALL_BUFFER_SIZE] == [len(crowd[place].get_buffer()) for place in (0, share)]
+    for payload in crowd:
+        payload.close()
+    alone = PayloadReader(transport, 2**30)
+    assert BUFFER_SIZE == len(alone.get_buffer())
+    alone.close()
 
 
 async def test_cancelling_loses_nothing(ends: Ends) -> None:
