@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import errno
 import logging
 import math
 import os
@@ -78,7 +79,13 @@ async def _listen(server: Server, config: Config) -> list[tuple[str, int]]:
         return await server.start(config.host, config.port)
     except OSError as exc:
         where = f"{config.host} port {config.port}"
-        raise ConfigError(f"can not listen on {where}: {exc.strerror or exc}; does another server run there?") from exc
+        raise ConfigError(f"can not listen on {where}: {_reason(exc)}") from exc
+
+
+def _reason(exc: OSError) -> str:
+    if exc.errno == errno.EADDRINUSE:
+        return "the port is taken; does another server run there?"
+    return os.strerror(exc.errno) if exc.errno and exc.errno > 0 else str(exc.strerror or exc)
 
 
 def _on_signals(stop: asyncio.Event) -> None:
@@ -179,7 +186,8 @@ def _from_environment(parser: argparse.ArgumentParser, environment: Mapping[str,
         text = environment.get(name, "")
         if not text:
             continue
-        convert = action.type if callable(action.type) else _flag
+        is_counted = option in {"--verbose", "--quiet"}
+        convert = action.type if callable(action.type) else _times if is_counted else _flag
         try:
             values[action.dest] = convert(text)
         except (ValueError, argparse.ArgumentTypeError) as exc:
@@ -187,7 +195,7 @@ def _from_environment(parser: argparse.ArgumentParser, environment: Mapping[str,
     return values
 
 
-_NOT_FROM_ENVIRONMENT = {"--help", "--version", "--verbose", "--quiet"}
+_NOT_FROM_ENVIRONMENT = {"--help", "--version"}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -203,6 +211,10 @@ def _folder(text: str) -> Path:
 
 def _port(text: str) -> int:
     return _number(text, 0, 65_535)
+
+
+def _times(text: str) -> int:
+    return _number(text, 0, 2)
 
 
 def _count(text: str) -> int:

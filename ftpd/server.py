@@ -41,6 +41,8 @@ class Server:
     def __init__(self, store: Store, max_connections: int) -> None:
         self._store = store
         self.max_connections = min(max_connections, _affordable_connections())
+        if self.max_connections < max_connections:
+            log.warning("only %d connections: the limit of open files allows no more", self.max_connections)
         self._limits = {"max_header": MAX_HEADER, "min_chunk": MIN_CHUNK, "max_uploads": MAX_UPLOADS}
         self._budget = Budget(self.max_connections)
         self._listeners: list[socket.socket] = []

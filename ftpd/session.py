@@ -128,6 +128,7 @@ class Session(Exchange):
 
     async def send(self, reply: Reply, payload: bytes = b"") -> None:
         """See `Exchange.send`."""
+        self._unsent = 1  # from here on a refusal would be taken for payload
         await self._write(encode_reply(reply, self._request_id) + payload)
 
     async def send_payload(self, source: Source, offset: int, size: int, digest: Digest | None) -> None:
@@ -141,7 +142,7 @@ class Session(Exchange):
             await self._converse()
         except asyncio.CancelledError:
             if self._is_finishing and not self.uploads and not self._payload:
-                await self._say_farewell(_GOING_AWAY)
+                await self._say_farewell(_going_away())
             return "shut down"
         except FtpdError as exc:
             await self._say_farewell(exc)
@@ -156,7 +157,7 @@ class Session(Exchange):
             await self._answer(incoming.header)
             self._request_id = None  # what is said between two requests is no reply
             if self._is_finishing and not self.uploads:
-                raise _GOING_AWAY
+                raise _going_away()
         await self._release()
         await self._channel.close(STALL_S)
 
@@ -283,33 +284,45 @@ class Session(Exchange):
     async def _say_farewell(self, reason: FtpdError) -> None:
         if self._unsent:  # it would be taken for payload
             return
+        await self._stop_ahead()  # it reads from the same stream
         frame = encode_refusal(reason.code, reason.message, reason.facts, self._request_id)
         await self._channel.refuse(self._take_held() + frame)
 
     async def _clean_up(self) -> None:
-        for opened in self.uploads.values():
-            fields = {"peer": self._peer, "command": "put", "path": str(opened.path), "outcome": "lost"}
-            log.info("transfer", extra=fields)
         self._take_held()
-        await self.close()
-        if self._payload is not None:
-            self._payload.close()
-        if self._ahead is not None:
-            self._ahead.cancel()
-            (incoming,) = await asyncio.gather(self._ahead, return_exceptions=True)
-            if isinstance(incoming, _Incoming) and incoming.payload is not None:
-                incoming.payload.close()
+        for opened in self.uploads.values():
+            seconds = round(time.monotonic() - opened.started, 3)
+            size = sum(opened.sizes.values())
+            fields = {"peer": self._peer, "command": "put", "path": str(opened.path), "bytes": size}
+            log.info("transfer", extra={**fields, "seconds": seconds, "outcome": "lost"})
+        try:
+            await self._stop_ahead()
+        finally:
+            if self._payload is not None:
+                self._payload.close()
+            await self.close()
+
+    async def _stop_ahead(self) -> None:
+        if self._ahead is None:
+            return
+        ahead, self._ahead = self._ahead, None
+        ahead.cancel()
+        (incoming,) = await asyncio.gather(ahead, return_exceptions=True)
+        if isinstance(incoming, _Incoming) and incoming.payload is not None:
+            incoming.payload.close()
 
     def _log(self, header: Header, started: float, outcome: str) -> None:
         command = str(header.get("cmd"))[:MAX_ID]
         done = self.transfer
         is_transfer = command in _TRANSFERS and (done is not None or outcome != "ok")
+        opened = self.uploads.get(str(header.get("upload")))
+        asked = str(opened.path if opened else header.get("filename", header.get("path", "")))[:MAX_PATH]
         fields = {
             "peer": self._peer,
             "command": command,
-            "path": str(done.path) if done else str(header.get("filename", header.get("path", "")))[:MAX_PATH],
+            "path": str(done.path) if done else asked,
             "bytes": done.size if done else 0,
-            "seconds": round(time.monotonic() - started, 3),
+            "seconds": round(time.monotonic() - ((done and done.started) or started), 3),
             "outcome": outcome,
         }
         log.log(logging.INFO if is_transfer else logging.DEBUG, "transfer" if is_transfer else "request", extra=fields)
@@ -328,7 +341,10 @@ def _find_command(header: Header) -> Command[Request] | None:
 
 
 _TRANSFERS = frozenset({"put", "begin", "chunk", "commit", "get"})
-_GOING_AWAY = FtpdError(ErrorCode.GOING_AWAY, "the server is shutting down")
+
+
+def _going_away() -> FtpdError:
+    return FtpdError(ErrorCode.GOING_AWAY, "the server is shutting down")
 
 
 def _silence(seconds: float) -> FtpdError:

@@ -133,18 +133,20 @@ class Client:
             if isinstance(source, int):
                 raise RemoteNameError("a stream has no name of its own; say what it is to be called")
             remote = Path(source).name
-        plan = Plan(self.remote_name(remote), if_exists, preserve)
-        if isinstance(source, int):
-            item = Item(plan.remote, None, Phase.SENDING)
-            pipe = PipeSource(source, self._workers)
-            async with self._connection() as connection, _shown(item, progress):
-                stored = await upload_stream(connection, pipe, plan, item, progress, self._workers)
-        else:
-            with contextlib.closing(LocalSource(Path(source), self._workers)) as file:
-                item = Item(plan.remote, file.size, Phase.SENDING)
-                async with self._connection() as connection, _shown(item, progress):
-                    stored = await upload_file(connection, file, plan, item, progress)
-                    item.done = stored.filesize
+        async with self._room:  # before anything is opened: many may wait here
+            if isinstance(source, int):
+                plan = Plan(self.remote_name(remote), if_exists, preserve)
+                item = Item(plan.remote, None, Phase.SENDING)
+                pipe = PipeSource(source, self._workers)
+                async with self._lent() as connection, _shown(item, progress):
+                    stored = await upload_stream(connection, pipe, plan, item, progress, self._workers)
+            else:
+                with contextlib.closing(LocalSource(Path(source), self._workers)) as file:
+                    plan = Plan(self.remote_name(remote), if_exists, preserve)
+                    item = Item(plan.remote, file.size, Phase.SENDING)
+                    async with self._lent() as connection, _shown(item, progress):
+                        stored = await upload_file(connection, file, plan, item, progress)
+                        item.done = stored.filesize
         return PutResult(stored.filename, stored.filesize, stored.root, stored.skipped)
 
     async def get(
@@ -181,20 +183,22 @@ class Client:
         progress = progress or NoProgress()
         request = Get(filename=self.remote_name(remote), offset=offset, length=length)
         item = Item(request.filename, None, Phase.RECEIVING)
-        if isinstance(target, int):
-            sink = PipeSink(target, self._workers)
-            async with self._connection() as connection, _shown(item, progress):
-                content = await download(connection, request, sink, item, progress)
-            return GetResult(None, content.length, _seconds(content.mtime, content.mtime_ns), content.mode)
-        local = _local_target(request.filename, Path(target))
-        with contextlib.closing(Partial(local, self._workers)) as partial:
-            async with _shown(item, progress):
-                async with self._connection() as connection:
-                    content = await download(connection, request, partial, item, progress)
-                item.phase = Phase.SAVING
-                progress.update(item)
-                mtime_ns = content.mtime * 1_000_000_000 + content.mtime_ns
-                await partial.publish(mtime_ns if preserve else None, content.mode if preserve else None)
+        local = None
+        async with self._room:  # before anything is opened: many may wait here
+            if isinstance(target, int):
+                sink = PipeSink(target, self._workers)
+                async with self._lent() as connection, _shown(item, progress):
+                    content = await download(connection, request, sink, item, progress)
+            else:
+                local = _local_target(request.filename, Path(target))
+                with contextlib.closing(Partial(local, self._workers)) as partial:
+                    async with _shown(item, progress):
+                        async with self._lent() as connection:
+                            content = await download(connection, request, partial, item, progress)
+                        item.phase = Phase.SAVING
+                        progress.update(item)
+                        mtime_ns = content.mtime * 1_000_000_000 + content.mtime_ns
+                        await partial.publish(mtime_ns if preserve else None, content.mode if preserve else None)
         return GetResult(local, content.length, _seconds(content.mtime, content.mtime_ns), content.mode)
 
     def ls(self, folder: str = "", *, long: bool = False) -> "Listing":
@@ -265,21 +269,26 @@ class Client:
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
+        """Wait for room, and lend a connection."""
+        async with self._room, self._lent() as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def _lent(self) -> AsyncIterator[Connection]:
         """Lend a connection; it goes back if the conversation is intact."""
-        async with self._room:
-            connection = await self._take()
-            try:
-                yield connection
-            except RefusedError:
-                raise
-            except BaseException:
-                connection.is_usable = False  # there may be a reply or payload left in it
-                raise
-            finally:
-                if connection.is_usable:
-                    self._idle.append(connection)
-                else:
-                    await connection.close()
+        connection = await self._take()
+        try:
+            yield connection
+        except RefusedError:
+            raise
+        except BaseException:
+            connection.is_usable = False  # there may be a reply or payload left in it
+            raise
+        finally:
+            if connection.is_usable:
+                self._idle.append(connection)
+            else:
+                await connection.close()
 
     async def _take(self) -> Connection:
         while self._idle:
@@ -298,7 +307,7 @@ def connect(server: str, *, connections: int = CONNECTIONS, connect_timeout_s: f
     Args:
         server: `HOST`, `HOST:PORT` or `ftpd://HOST:PORT/FOLDER`; names are then relative to the folder.
         connections: how many transfers may run at the same time.
-        connect_timeout_s: how long the server may take to answer.
+        connect_timeout_s: how long the server may take to accept a connection, and to greet.
 
     Raises:
         AddressError: the address can not be understood.

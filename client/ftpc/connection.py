@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -23,8 +24,9 @@ R = TypeVar("R", bound=Reply)
 class Connection:
     """A conversation with a server. One request or transfer at a time; replies come in the order of the requests."""
 
-    def __init__(self, channel: Channel, address: Address) -> None:
+    def __init__(self, channel: Channel, address: Address, timeout_s: float = CONNECT_S) -> None:
         self.channel = channel
+        self._timeout_s = timeout_s
         self._address = address
         self._greeting: Greeting | None = None
         self.is_usable = True
@@ -47,7 +49,7 @@ class Connection:
             raise ConnectError(f"{address} does not answer within {timeout_s:g} s") from exc
         except (OSError, UnicodeError) as exc:
             raise ConnectError(f"can not connect to {address}: {_reason(exc)}; is ftpd running there?") from exc
-        connection = cls(channel, address)
+        connection = cls(channel, address, timeout_s)
         channel.write(encode_request(Hello(client=f"ftpc/{__version__}")))
         return connection
 
@@ -59,7 +61,12 @@ class Connection:
         """
         if self._greeting is None:
             try:
-                self._greeting = greeting = await self._read(Greeting)
+                async with asyncio.timeout(self._timeout_s):
+                    self._greeting = greeting = await self._read(Greeting)
+            except TimeoutError as exc:
+                raise ConnectError(
+                    f"{self._address} accepts connections, but says nothing for {self._timeout_s:g} s"
+                ) from exc
             except FtpcError:
                 self.is_usable = False  # the next reply would be taken for the greeting
                 raise
@@ -155,4 +162,6 @@ def _refusal(header: Header) -> RefusedError:
 
 
 def _reason(exc: Exception) -> str:
+    if isinstance(exc, OSError) and exc.errno is not None and exc.errno > 0:
+        return os.strerror(exc.errno)  # asyncio puts addresses into its own words
     return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__

@@ -168,7 +168,7 @@ class Partial(FileSink):
         """Make the file durable and give it its name, replacing what has it.
 
         Raises:
-            LocalFileError: it could not be done; the target is as it was.
+            LocalFileError: it could not be done; the target is what it was, or the whole new file.
         """
         with local_errors(self.target):
             await self._workers.sync(self._publish, mtime_ns, mode)

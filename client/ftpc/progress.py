@@ -25,7 +25,7 @@ class Item:
         self.total = total
         """Bytes in all; None while nobody knows."""
         self.done = 0
-        """Bytes the other side has confirmed as stored (put), or that are verified as far as possible here (get)."""
+        """Bytes the other side has confirmed as verified and stored (put), or that are written here (get)."""
         self.phase = phase
 
 

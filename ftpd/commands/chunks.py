@@ -75,7 +75,7 @@ async def commit(request: Commit, exchange: Exchange) -> Stored:
     published = await opened.upload.publish(tree)
     if published is None:
         return Stored(filename=str(opened.path), filesize=tree.size, skipped=True)
-    exchange.transfer = Transfer(published, tree.size)
+    exchange.transfer = Transfer(published, tree.size, opened.started)
     return Stored(filename=str(published), filesize=tree.size, root=tree.root)
 
 

@@ -1,5 +1,6 @@
 """What a command may touch: the store, its request, and the conversation it is part of."""
 
+import time
 from abc import ABC, abstractmethod
 from enum import Enum
 from typing import NamedTuple
@@ -36,6 +37,8 @@ class Transfer(NamedTuple):
 
     path: RemotePath
     size: int
+    started: float | None = None
+    """When it began, if that was before its last command (`time.monotonic`)."""
 
 
 class OpenUpload:
@@ -44,6 +47,7 @@ class OpenUpload:
     def __init__(self, upload: Upload, path: RemotePath, size: int | None, chunk_size: int) -> None:
         self.upload = upload
         self.path = path
+        self.started = time.monotonic()
         self.size = size
         self.chunk_size = chunk_size
         self.leaves: dict[int, bytes] = {}
@@ -114,6 +118,11 @@ class Exchange(ABC):
         """Drop what the conversation has open."""
         for name in list(self.uploads):
             await self.take_upload(name).upload.discard()
+        await self.close_listing()
+
+    async def close_listing(self) -> None:
+        """Close the open listing, if there is one."""
         if self.listing is not None:
-            await self.listing.listing.close()
-            self.listing = None
+            opened, self.listing = self.listing, None
+            self.budget.give_back()
+            await opened.listing.close()

@@ -18,10 +18,12 @@ async def get(request: Get, exchange: Exchange) -> Trailer | None:
     file = await exchange.store.open(path)
     try:
         length = _length(request, path, file.details.size)
-        exchange.transfer = Transfer(path, length)
         if length == file.details.size:
-            return await _send_whole(file, exchange)
-        return await _send_range(file, request.offset, length, exchange)
+            trailer = await _send_whole(file, exchange)
+        else:
+            trailer = await _send_range(file, request.offset, length, exchange)
+        exchange.transfer = Transfer(path, length)
+        return trailer
     finally:
         await file.close()
 
@@ -39,6 +41,7 @@ async def _send_whole(file: StoredFile, exchange: Exchange) -> Trailer | None:
 
 async def _send_range(file: StoredFile, offset: int, length: int, exchange: Exchange) -> Trailer:
     tree = await _send_hashing(file, offset, length, exchange)
+    await file.check_unchanged()
     return Trailer(root=tree.root)
 
 

@@ -9,6 +9,9 @@ from ftpd.wire.messages import Entry, Ls, Page, Stat, Status
 from ftpd.wire.paths import RemotePath
 
 _PAGE_BYTES = MAX_HEADER - 4 * KIB
+STEP_ENTRIES = 64
+"""Entries fetched at once: what does not fit in a page is kept for the next, by a connection that may be idle."""
+
 _ENTRY_BYTES = 120
 """An entry without its name, with the longest numbers."""
 
@@ -22,7 +25,7 @@ async def ls(request: Ls, exchange: Exchange) -> Page:
     room = _PAGE_BYTES
     while len(page) < PAGE_ENTRIES:
         if not rest:
-            rest = await listing.next(PAGE_ENTRIES)
+            rest = await listing.next(STEP_ENTRIES)
             if not rest:
                 break
         room -= _size(rest[0])
@@ -31,8 +34,7 @@ async def ls(request: Ls, exchange: Exchange) -> Page:
         page.append(rest.pop(0))
     unnameable = listing.unnameable - unnameable
     if not rest and len(page) < PAGE_ENTRIES:
-        exchange.listing = None
-        await listing.close()
+        await exchange.close_listing()
         return Page(entries=page, unnameable=unnameable)
     cursor = secrets.token_hex(8)
     exchange.listing = OpenListing(cursor, listing, rest)
@@ -46,12 +48,16 @@ async def _open(request: Ls, exchange: Exchange) -> OpenListing:
             raise FtpdError(ErrorCode.BAD_CURSOR, "the listing of that cursor is over or never was; start again")
         return opened
     path = RemotePath.parse_folder(request.path)
-    if opened is not None:
-        exchange.listing = None
-        await opened.listing.close()
-    opened = OpenListing("", await exchange.store.list(path, long=request.long), [])
-    exchange.listing = opened  # so that it is closed whatever happens next
-    return opened
+    await exchange.close_listing()
+    if not exchange.budget.take():
+        raise FtpdError(ErrorCode.BUSY, "the server has as many files open as it can; try again later")
+    try:
+        listing = await exchange.store.list(path, long=request.long)
+    except BaseException:
+        exchange.budget.give_back()
+        raise
+    exchange.listing = OpenListing("", listing, [])  # so that it is closed whatever happens next
+    return exchange.listing
 
 
 def _size(entry: Entry) -> int:

@@ -17,6 +17,9 @@ from ftpd.wire.limits import KIB, MIB
 READ_SIZE = MIB
 """What a thread reads at once: fits in a processor's cache, so that hashing does not go to memory again."""
 
+SLICE = 512 * KIB
+"""What is hashed and written in turns: small enough that the second finds it in the processor's cache."""
+
 PROBE_STEP = 128 * KIB
 """Distance of the looks that tell whether a range is in the page cache: the kernel's default read-ahead."""
 
@@ -103,8 +106,11 @@ def _scratch() -> memoryview:
 
 
 def _store(fd: int, offset: int, data: Buffer, digest: Digest) -> None:
-    digest.update(data)
-    write_all(fd, data, offset)
+    view = memoryview(data)
+    for start in range(0, len(view), SLICE):
+        piece = view[start : start + SLICE]
+        digest.update(piece)
+        write_all(fd, piece, offset + start)
 
 
 def _load(fd: int, offset: int, size: int, digest: Digest | None, copy: bool) -> Buffer | None:  # noqa: FBT001 (called through a pool)

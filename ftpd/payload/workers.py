@@ -1,10 +1,10 @@
 """Threads for what would make the event loop wait: disks and digests."""
 
 import asyncio
-import contextlib
+import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
 
 DISK_THREADS = 16
 """Enough to keep a queue at the disk; the work in them leaves the interpreter lock, so two cores are busy with few."""
@@ -35,9 +35,17 @@ class Workers:
         """Run file work that opens something. If it is cancelled meanwhile, what was opened is released."""
         return await _run(self._disk, function, release)
 
-    async def digest(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run what reads a whole file. Cancelling is as safe as with `disk`, and waits as long as that takes."""
-        return await _run(self._digest, lambda: function(*args, **kwargs))
+    async def finish(self, function: Callable[[], object]) -> None:
+        """Run file work that gives something back. It is done also if it is cancelled meanwhile."""
+        await _finish(self._disk, function)
+
+    async def digest(self, function: Callable[[threading.Event], T]) -> T:
+        """Run what reads a whole file. The event is set if it is cancelled: then the result is wanted by nobody."""
+        stop = threading.Event()
+        try:
+            return await _run(self._digest, lambda: function(stop), cancel=stop.set)
+        finally:
+            stop.set()
 
     async def sync(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what waits for the disk to be durable. Cancelling is as safe as with `disk`."""
@@ -49,18 +57,43 @@ class Workers:
             pool.shutdown(wait=False)
 
 
-async def _run(pool: Executor, function: Callable[[], T], release: Callable[[T], object] | None = None) -> T:
+async def _run(
+    pool: Executor,
+    function: Callable[[], T],
+    release: Callable[[T], object] | None = None,
+    cancel: Callable[[], object] | None = None,
+) -> T:
     work = pool.submit(function)
     try:
         return await asyncio.wrap_future(work)
     except asyncio.CancelledError:
         # The thread goes on (python/cpython#107505). It would write through a descriptor number that is somebody
         # else's by then, so cancellation waits for it, unless it has not begun.
-        while not work.done():
-            waiting = asyncio.wrap_future(work)
-            waiting.add_done_callback(lambda done: done.cancelled() or done.exception())  # it is not lost, but raised
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait((waiting,))
+        if cancel is not None:
+            cancel()
+        await _settle(work)
         if release is not None and not work.cancelled() and work.exception() is None:
-            release(work.result())
+            result = work.result()
+            await _finish(pool, lambda: release(result))
         raise
+
+
+async def _finish(pool: Executor, function: Callable[[], object]) -> None:
+    work = pool.submit(function)
+    cancelled = await _settle(work)
+    work.result()
+    if cancelled is not None:
+        raise cancelled
+
+
+async def _settle(work: Future[Any]) -> asyncio.CancelledError | None:
+    """Wait for a thread whatever happens; give the cancellation that came meanwhile."""
+    cancelled = None
+    while not work.done():
+        waiting = asyncio.wrap_future(work)
+        waiting.add_done_callback(lambda done: done.cancelled() or done.exception())  # it is not lost, but raised
+        try:
+            await asyncio.wait((waiting,))
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+    return cancelled

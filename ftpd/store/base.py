@@ -65,6 +65,14 @@ class StoredFile(Source, ABC):
     """Its leaves and root, where the store knows them."""
 
     @abstractmethod
+    async def check_unchanged(self) -> None:
+        """Compare the file with what it was when it was opened.
+
+        Raises:
+            FtpdError: `changed` if it has been written to.
+        """
+
+    @abstractmethod
     async def remember(self, tree: Tree) -> None:
         """Keep the tree of this very content for later.
 

@@ -147,6 +147,9 @@ class MemoryFile(StoredFile):
             digest.update(data)
         return data
 
+    async def check_unchanged(self) -> None:
+        """See `StoredFile.check_unchanged`."""
+
     async def remember(self, tree: Tree) -> None:
         """See `StoredFile.remember`."""
 

@@ -82,7 +82,7 @@ def test_plain_lines() -> None:
     display.start(moving)
     display.update(moving)
     assert re.fullmatch(
-        r"1\.0 MiB of 4\.0 MiB \(25 %\), \S+ \S+/s, 0 of 2 files done, sending x\\x1b\[2J\n", stream.getvalue()
+        r"1\.0 MiB of 4\.0 MiB \(25 %\), \S+ \S+/s, 0 of 2 files done, sending: x\\x1b\[2J\n", stream.getvalue()
     )
     patient = PlainDisplay(quiet := io.StringIO())
     patient.start(moving)

@@ -16,6 +16,8 @@ Pool = Callable[..., Awaitable[object]]
 @pytest.fixture(params=["disk", "sync", "digest"])
 def pool(request: pytest.FixtureRequest, workers: Workers) -> Pool:
     """Each of the pools."""
+    if request.param == "digest":  # whose functions are given an event
+        return lambda function, *args: workers.digest(lambda _: function(*args))
     found: Pool = getattr(workers, request.param)
     return found
 
@@ -75,7 +77,7 @@ async def test_one_pool_does_not_hold_up_the_other(workers: Workers, busy: str, 
     """While all threads of one pool wait, and more work queues there, the other pool works."""
     go_on, lock, at_work = threading.Event(), threading.Lock(), 0
 
-    def work() -> None:
+    def work(_: threading.Event | None = None) -> None:
         nonlocal at_work
         with lock:
             at_work += 1
@@ -89,6 +91,37 @@ async def test_one_pool_does_not_hold_up_the_other(workers: Workers, busy: str, 
         go_on.set()
         await asyncio.gather(*waiting)
     assert threads + 5 == at_work
+
+
+async def test_a_cancelled_digest_is_told_to_stop(workers: Workers) -> None:
+    """Who computes a digest that nobody waits for any more learns it by the event; cancelling waits for that."""
+    ended = threading.Event()
+
+    def work(stop: threading.Event) -> None:
+        assert stop.wait(PATIENCE_S)
+        ended.set()
+
+    calling = asyncio.ensure_future(workers.digest(work))
+    await asyncio.sleep(0)
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    assert ended.is_set()
+
+
+async def test_what_is_to_be_finished_is_done_though_cancelled(workers: Workers) -> None:
+    """`finish` does its work also if it is cancelled before a thread has begun with it."""
+    go_on, done = threading.Event(), threading.Event()
+    busy = [asyncio.ensure_future(workers.disk(go_on.wait, PATIENCE_S)) for _ in range(DISK_THREADS)]
+    await asyncio.sleep(0)
+    finishing = asyncio.ensure_future(workers.finish(done.set))
+    await asyncio.sleep(0)
+    finishing.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await finishing
+    assert done.is_set()
+    await asyncio.gather(*busy)
 
 
 async def test_what_a_cancelled_call_has_opened_is_released(workers: Workers) -> None:

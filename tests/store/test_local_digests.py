@@ -48,7 +48,8 @@ async def forge(local: LocalStore, root: Path, name: str = "a.txt") -> None:
     await local.checksum(path_of(name), Algorithm.MD5)
     async with opened(local, name) as file:
         await file.remember(tree_of(get_bytes(root / name)))
-    query(root, "UPDATE files SET md5 = ?, leaves = ? WHERE path = ?", FORGED, FORGED_TREE.leaves, name)
+    values = FORGED, FORGED_TREE.leaves, FORGED_TREE.root, name
+    query(root, "UPDATE files SET md5 = ?, leaves = ?, root = ? WHERE path = ?", *values)
     assert FORGED == await local.checksum(path_of(name), Algorithm.MD5)
     assert FORGED_TREE == await tree_in(local, name)
 
@@ -72,6 +73,15 @@ async def test_each_algorithm_is_kept_beside_the_others(local: LocalStore, root:
     await settled(root / "a.txt")
     expected = [await local.checksum(path_of("a.txt"), algorithm) for algorithm in Algorithm]
     assert [(*expected, tree_of(b"abc").leaves)] == query(root, "SELECT md5, sha1, sha256, blake3, leaves FROM files")
+
+
+@pytest.mark.parametrize("leaves", [bytes(32), b"short"])
+async def test_damaged_leaves_are_not_believed(local: LocalStore, root: Path, leaves: bytes) -> None:
+    """Leaves that do not give the root kept beside them are dropped: they would make a good file look damaged."""
+    await put(local, "a.txt", b"abc")
+    query(root, "UPDATE files SET leaves = ?", leaves)
+    assert await tree_in(local, "a.txt") is None
+    assert [] == query(root, "SELECT path FROM files")
 
 
 async def test_digests_survive_a_restart(root: Path, open_local: OpenLocal) -> None:

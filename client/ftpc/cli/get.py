@@ -37,7 +37,7 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     if to_stdout and len(remotes) > 1:
         args.jobs = 1  # one after the other, in the order in which they were named
     folder = Path(args.output or ".")
-    if len(remotes) > 1 and not to_stdout:
+    if (len(remotes) > 1 or str(args.output).endswith("/")) and not to_stdout:
         _make_folder(folder)
         refuse_twins("get", [remote.rstrip("/").rpartition("/")[2] for remote in remotes], remotes)
     display = pick_display(args.progress, terminal)
@@ -49,6 +49,8 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
         if terminal.json:
             fields = {"remote": remote, "local": str(result.local), "size": result.size, "mtime": result.mtime}
             terminal.json_data(event="done", **fields)
+        elif terminal.verbose:
+            terminal.say(f"{client.address}/{remote} -> {result.local or 'standard output'}, {result.size} bytes")
         return Outcome(result.size)
 
     return await run_job(remotes, get, args.jobs, terminal, display)

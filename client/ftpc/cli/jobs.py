@@ -32,6 +32,7 @@ async def run_job(
     started = time.monotonic()
     outcomes: list[Outcome] = []
     errors: list[FtpcError] = []
+    failed: list[T] = []
     rest = iter(tasks)
 
     async def work_off() -> None:
@@ -42,6 +43,7 @@ async def run_job(
                 raise BrokenPipeError from exc  # for the others as well, there is nobody to write to
             except FtpcError as exc:
                 errors.append(exc)
+                failed.append(task)
 
     display.open()
     try:
@@ -52,8 +54,8 @@ async def run_job(
         raise BrokenPipeError from pipes
     finally:
         display.close()
-    for error in errors:
-        terminal.complain(error)
+    for task, error in zip(failed, errors, strict=True):
+        terminal.complain(error, name=str(task))
     _sum_up(outcomes, errors, time.monotonic() - started, terminal)
     return exit_of_all(errors)
 
@@ -90,7 +92,7 @@ def _sum_up(outcomes: Sequence[Outcome], errors: Sequence[FtpcError], seconds: f
             verified=not errors,
         )
     extras = [f"{skipped} skipped"] if skipped else []
-    extras += [f"{len(errors)} failed"] if errors else []
     extras += ["verified" if moved else "nothing to verify"]
+    extras += [f"but {len(errors)} failed"] if errors else []
     figures = f"{size_text(size)} in {seconds_text(seconds)} ({rate_text(size, seconds)})"
     terminal.say(", ".join((count_text(len(moved), "file"), figures, *extras)))

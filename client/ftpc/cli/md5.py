@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import aiofiles
 
-from ftpc.cli.exits import Exit, exit_of
+from ftpc.cli.exits import Exit, exit_of_all
 from ftpc.cli.options import Parser, new_parser
 from ftpc.cli.sum import print_sums
 from ftpc.cli.terminal import Terminal
@@ -66,7 +66,7 @@ async def _check(file: str, client: Client, terminal: Terminal) -> Exit:
                 verdict = "FAILED"
         except FtpcError as exc:
             errors.append(exc)
-            terminal.complain(exc)
+            terminal.complain(exc, name=line.name)
             verdict = "FAILED open or read"
         if terminal.json:
             terminal.json_data(path=line.name, ok=verdict == "OK", digest=line.digest)
@@ -76,7 +76,7 @@ async def _check(file: str, client: Client, terminal: Terminal) -> Exit:
     if not checked:
         terminal.say(f"ftpc: {file}: there is no MD5 line in it")
     if errors and not differ:
-        return exit_of(errors[0])
+        return exit_of_all(errors)
     return Exit.OTHER if differ or not checked else Exit.OK
 
 

@@ -2,7 +2,8 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from enum import StrEnum
 from typing import NoReturn
 
 from ftpc.address import DEFAULT_SERVER
@@ -46,7 +47,9 @@ def new_parser(verb: str, description: str, examples: str, *, help_options: Sequ
     )
     parser.add_argument("--json", action="store_true", help="print JSON for programs (docs/json.md)")
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress and no summary")
-    parser.add_argument("-v", "--verbose", action="store_true", help="tell more; a bug shows its traceback anyway")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="tell who the server is, and of every file where it went"
+    )
     return parser
 
 
@@ -62,6 +65,18 @@ def add_jobs(parser: Parser) -> None:
         default="auto",
         help="how progress is shown (default: bars on a terminal, else a line every few seconds)",
     )
+
+
+def choice_of(kind: type[StrEnum]) -> Callable[[str], StrEnum]:
+    """Make the type of an option that takes one of a few words."""
+
+    def convert(text: str) -> StrEnum:
+        try:
+            return kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is none of: {', '.join(kind)}") from None
+
+    return convert
 
 
 def refuse_twins(verb: str, targets: Sequence[str], sources: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ftpc.cli.exits import Exit
 from ftpc.cli.jobs import Outcome, pick_display, run_job
-from ftpc.cli.options import Parser, add_jobs, new_parser, refuse_twins
+from ftpc.cli.options import Parser, add_jobs, choice_of, new_parser, refuse_twins
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import LocalFileError
@@ -31,8 +31,7 @@ def make_parser(verb: str) -> Parser:
     place.add_argument("--as", dest="name", metavar="NAME", help="the remote name of the one file")
     parser.add_argument(
         "--if-exists",
-        type=IfExists,
-        choices=list(IfExists),
+        type=choice_of(IfExists),
         default=IfExists.OVERWRITE,
         metavar="|".join(IfExists),
         help="what happens to a name that is taken (default: overwrite)",
@@ -58,6 +57,8 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
         result = await client.put(source, remote, if_exists=args.if_exists, preserve=args.preserve, progress=progress)
         if terminal.json:
             terminal.json_data(event="done", local=file, **result._asdict())
+        elif terminal.verbose:
+            terminal.say(f"{file} -> {client.address}/{result.remote}, {result.size} bytes, root {result.root}")
         elif result.skipped:
             terminal.say(f"{file}: skipped, {result.remote} exists")
         elif result.remote != client.remote_name(remote):

@@ -54,6 +54,9 @@ def _abandon(stream: TextIO) -> None:
 
 async def _connected(code: Verb, args: Namespace, terminal: Terminal) -> Exit:
     async with connect(args.server, connections=getattr(args, "jobs", 1)) as client:
+        if terminal.verbose:
+            greeting = await client.hello()
+            terminal.say(f"{client.address}: {greeting.server}, durability {greeting.durability.value}")
         return await code.run(args, client, terminal)
 
 

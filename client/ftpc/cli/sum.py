@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 from ftpc.cli.exits import Exit, exit_of_all
-from ftpc.cli.options import Parser, new_parser
+from ftpc.cli.options import Parser, choice_of, new_parser
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import FtpcError
@@ -22,8 +22,7 @@ def make_parser(verb: str) -> Parser:
     parser.add_argument("remotes", nargs="+", metavar="REMOTE", help="a remote file")
     parser.add_argument(
         "--algo",
-        type=Algorithm,
-        choices=list(Algorithm),
+        type=choice_of(Algorithm),
         default=Algorithm.SHA256,
         metavar="|".join(Algorithm),
         help="which digest (default: sha256)",
@@ -44,7 +43,7 @@ async def print_sums(remotes: list[str], algorithm: Algorithm, client: Client, t
             digest = await client.sum(remote, algorithm)
         except FtpcError as exc:
             errors.append(exc)
-            terminal.complain(exc)
+            terminal.complain(exc, name=remote)
             continue
         if terminal.json:
             terminal.json_data(path=remote, algo=algorithm.value, digest=digest)

@@ -49,11 +49,11 @@ class Terminal:
 
             print(safe_text(line), file=self.stderr, flush=True)
 
-    def complain(self, error: FtpcError) -> None:
-        """Tell of an error in one line, and to programs as an object."""
+    def complain(self, error: FtpcError, name: str | None = None) -> None:
+        """Tell of an error in one line, and to programs as an object with the name of what it was about."""
         from ftpc.ui.text import safe_text
 
         print(f"ftpc: {safe_text(error.message)}", file=self.stderr, flush=True)
         if self.json:
             facts = error.facts if isinstance(error, RefusedError) else {}
-            self.json_data(event="error", error={**facts, "code": error.code, "message": error.message})
+            self.json_data(event="error", name=name, error={**facts, "code": error.code, "message": error.message})

@@ -40,28 +40,27 @@ class BarDisplay(Display):
     def __rich__(self) -> RenderableType:
         """Draw the job as it is now (called by rich, from its own thread)."""
         self._rate.note(time.monotonic(), self.done)
-        items = self.active[:MAX_ROWS]
+        active = list(self.active)  # the event loop changes it meanwhile
+        items = active[:MAX_ROWS]
         table = Table.grid(padding=(0, 1), expand=True)
         table.add_column(ratio=2, no_wrap=True, overflow="ellipsis" if self._console.encoding == "utf-8" else "crop")
         table.add_column(ratio=3, min_width=4)
         for _ in range(3 if self._console.width >= 60 else 1):
             table.add_column(justify="right", no_wrap=True)
-        table.add_row(*self._total_row())
-        if len(self.active) > 1 or self.files_expected > 1:
+        table.add_row(*self._total_row(active))
+        if len(active) > 1 or self.files_expected > 1:
             for item in items:
                 table.add_row(*self._item_row(item))
-        more = len(self.active) - len(items)
+        more = len(active) - len(items)
         return Group(table, Text(f"and {more} more", style="dim")) if more else table
 
-    def _total_row(self) -> tuple[RenderableType, ...]:
-        done, total = self.done, self.bytes_expected
+    def _total_row(self, active: list[Item]) -> tuple[RenderableType, ...]:
+        done, total = self.done, self.total
         phase, name = "", "total"
-        if self.files_expected == 1 and self.active:
-            name, phase = safe_text(self.active[0].name), self.active[0].phase.value
+        if self.files_expected == 1 and active:
+            name, phase = safe_text(active[0].name), active[0].phase.value
         elif self.files_expected > 1:
             name = f"{self.files_done}/{self.files_expected} files"
-        if total is None and len(self.active) == self.files_expected and all(i.total is not None for i in self.active):
-            total = sum(item.total or 0 for item in self.active)
         rate = self._rate.per_second()
         return self._row(
             name, done, total, f"{size_text(rate)}/s" if rate else phase, self._last_cell(done, total, phase)
@@ -78,8 +77,7 @@ class BarDisplay(Display):
 
     def _row(self, name: str, done: int, total: int | None, middle: str, last: str) -> tuple[RenderableType, ...]:
         size = size_text(done) if total is None else f"{size_text(done)}/{size_text(total)}"
-        bar = ProgressBar(total=total or None, completed=done, pulse=total is None)
-        if total == 0:
-            bar = ProgressBar(total=1, completed=0)
+        # Where the total is not known the bar stays empty: a full one would be a lie.
+        bar = ProgressBar(total=total or 1, completed=done if total else 0)
         cells = (Text(name), bar, Text(size, style="cyan"), Text(middle, style="green"), Text(last, style="yellow"))
         return cells if self._console.width >= 60 else (*cells[:2], Text(last or middle))

@@ -12,6 +12,7 @@ class Display:
         self.bytes_expected: int | None = 0
         """None as soon as the size of one item is not known."""
         self._finished_bytes = 0
+        self._finished_totals = 0
         self._finished_files = 0
 
     def expect(self, files: int, size: int | None) -> None:
@@ -25,8 +26,18 @@ class Display:
         return self._finished_bytes + sum(item.done for item in self.active)
 
     @property
+    def total(self) -> int | None:
+        """Bytes of the whole job, as soon as that can be told."""
+        if self.bytes_expected is not None:
+            return self.bytes_expected
+        active = list(self.active)
+        if len(active) + self._finished_files < self.files_expected or any(item.total is None for item in active):
+            return None
+        return self._finished_totals + sum(item.total or 0 for item in active)
+
+    @property
     def files_done(self) -> int:
-        """Items that are over."""
+        """Items that are over, done or failed."""
         return self._finished_files
 
     def start(self, item: Item) -> None:
@@ -38,8 +49,10 @@ class Display:
 
     def stop(self, item: Item) -> None:
         """See `Progress.stop`."""
-        self.active.remove(item)
+        # In this order: a display that looks from another thread must not see bytes vanish.
         self._finished_bytes += item.done
+        self._finished_totals += item.total or 0
+        self.active.remove(item)
         self._finished_files += 1
 
     def open(self) -> None:

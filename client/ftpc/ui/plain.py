@@ -26,9 +26,10 @@ class PlainDisplay(Display):
         if now - self._last < self._every_s:
             return
         self._last = now
-        total = f" of {size_text(self.bytes_expected)}" if self.bytes_expected else ""
-        share = f" ({100 * self.done // self.bytes_expected} %)" if self.bytes_expected else ""
+        whole = self.total
+        total = f" of {size_text(whole)}" if whole else ""
+        share = f" ({100 * self.done // whole} %)" if whole else ""
         rate = rate_text(self.done, now - self._started)
         files = f"{self.files_done} of {self.files_expected} files done"
-        line = f"{size_text(self.done)}{total}{share}, {rate}, {files}, {item.phase.value} {safe_text(item.name)}"
+        line = f"{size_text(self.done)}{total}{share}, {rate}, {files}, {item.phase.value}: {safe_text(item.name)}"
         print(line, file=self._stream, flush=True)

@@ -37,6 +37,10 @@ class Beneath:
         self._openat2 = _find_openat2(self.fd)
         self._making = threading.Lock()
 
+    def is_gone(self) -> bool:
+        """Tell whether the folder has been removed. It stays open, and empty, for ever."""
+        return os.fstat(self.fd).st_nlink == 0
+
     def close(self) -> None:
         """Let go of the folder."""
         os.close(self.fd)
@@ -101,13 +105,23 @@ def _enter(fd: int, part: str, *, sync: bool) -> int:
     try:
         os.mkdir(part, dir_fd=fd)
         if sync:
-            os.fsync(fd)
+            _sync_or_remove(fd, part)
     except FileExistsError:
         pass
     try:
         return os.open(part, _FOLDER, dir_fd=fd)
     except NotADirectoryError:
         raise _link_or_not(fd, part) from None
+
+
+def _sync_or_remove(fd: int, part: str) -> None:
+    try:
+        os.fsync(fd)
+    except OSError:
+        # The next upload would find the folder and take its name for durable.
+        with contextlib.suppress(OSError):
+            os.rmdir(part, dir_fd=fd)
+        raise
 
 
 def _link_or_not(fd: int, part: str) -> OSError:

@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ftpd.wire.digests import Tree
+from ftpd.wire.digests import Tree, chunk_count
+from ftpd.wire.limits import DIGEST_SIZE
 from ftpd.wire.messages import Algorithm
 from ftpd.wire.paths import RemotePath
 
@@ -30,7 +31,7 @@ PRAGMA synchronous = OFF;
 PRAGMA journal_mode = WAL;
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
-    inode INTEGER NOT NULL, chunk_size INTEGER, leaves BLOB, md5 TEXT, sha1 TEXT, sha256 TEXT, blake3 TEXT
+    inode INTEGER NOT NULL, chunk_size INTEGER, leaves BLOB, root TEXT, md5 TEXT, sha1 TEXT, sha256 TEXT, blake3 TEXT
 ) WITHOUT ROWID;
 """
 
@@ -76,8 +77,15 @@ class DigestCache:
 
     def tree(self, path: RemotePath, state: State) -> Tree | None:
         """Give the tree of a file in this state, if it is known."""
-        row = self._row("chunk_size, leaves", path, state)
-        return Tree(state.size, row[0], row[1]) if row and row[1] is not None else None
+        row = self._row("chunk_size, leaves, root", path, state)
+        if row is None or row[1] is None:
+            return None
+        tree = Tree(state.size, row[0], row[1])
+        # Damage that SQLite does not notice would make a good file look damaged to everybody who fetches it.
+        if len(tree.leaves) != DIGEST_SIZE * chunk_count(tree.size, tree.chunk_size) or tree.root != row[2]:
+            self._execute("DELETE FROM files WHERE path = ?", (str(path),))
+            return None
+        return tree
 
     def checksum(self, path: RemotePath, state: State, algorithm: Algorithm) -> str | None:
         """Give a digest over the content of a file in this state, if it is known."""
@@ -86,7 +94,7 @@ class DigestCache:
 
     def keep_tree(self, path: RemotePath, state: State, tree: Tree) -> None:
         """Keep the tree of a file in this state."""
-        self._keep(path, state, {"chunk_size": tree.chunk_size, "leaves": tree.leaves})
+        self._keep(path, state, {"chunk_size": tree.chunk_size, "leaves": tree.leaves, "root": tree.root})
 
     def keep_checksum(self, path: RemotePath, state: State, algorithm: Algorithm, digest: str) -> None:
         """Keep a digest of a file in this state."""

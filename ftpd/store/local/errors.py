@@ -4,6 +4,7 @@ import contextlib
 import errno
 from collections.abc import Iterator
 
+from ftpd.store.local.beneath import Beneath
 from ftpd.wire.errors import ErrorCode, FtpdError
 
 _CODES = {
@@ -31,6 +32,9 @@ _CODES = {
 }
 
 
+ROOT_GONE = "the served folder was removed while the server was running"
+
+
 def from_os_error(exc: OSError, what: object = "") -> FtpdError:
     """Say an error of the operating system in the protocol's words."""
     code, sentence = _CODES.get(exc.errno or 0, (ErrorCode.IO_ERROR, f"the server's disk failed: {exc.strerror}"))
@@ -38,9 +42,16 @@ def from_os_error(exc: OSError, what: object = "") -> FtpdError:
 
 
 @contextlib.contextmanager
-def os_errors(what: object = "") -> Iterator[None]:
-    """Let an `OSError` out as the `FtpdError` it means; `what` is the name it was about."""
+def os_errors(what: object = "", root: Beneath | None = None) -> Iterator[None]:
+    """Let an `OSError` out as the `FtpdError` it means; `what` is the name it was about.
+
+    With `root`, the block is not even tried if the root is gone, and what is not found because of that is told so.
+    """
     try:
+        if root is not None and root.is_gone():
+            raise FtpdError(ErrorCode.UNAVAILABLE, ROOT_GONE)
         yield
     except OSError as exc:
+        if root is not None and root.is_gone():
+            raise FtpdError(ErrorCode.UNAVAILABLE, ROOT_GONE) from exc
         raise from_os_error(exc, what) from exc

@@ -15,7 +15,7 @@ from ftpd.payload.workers import Workers
 from ftpd.store.base import Upload, UploadPlan
 from ftpd.store.local.beneath import Beneath
 from ftpd.store.local.digests import DigestCache, State
-from ftpd.store.local.errors import from_os_error, os_errors
+from ftpd.store.local.errors import ROOT_GONE, from_os_error, os_errors
 from ftpd.store.names import free_names
 from ftpd.wire.digests import Buffer, Digest, Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
@@ -65,8 +65,7 @@ class LocalUpload(Upload):
         try:
             self._fd = os.open(self._temporary, flags, 0o600, dir_fd=landing.temporary)
         except FileNotFoundError as exc:
-            msg = "the served folder was removed while the server was running"
-            raise FtpdError(ErrorCode.UNAVAILABLE, msg) from exc
+            raise FtpdError(ErrorCode.UNAVAILABLE, ROOT_GONE) from exc
         self._sink = FileSink(self._fd, landing.workers)
         self._over = False
 
@@ -87,20 +86,21 @@ class LocalUpload(Upload):
     async def discard(self) -> None:
         """See `Upload.discard`."""
         if not self._over:
-            await self._landing.workers.disk(self.release)
+            await self._landing.workers.finish(self.release)
 
     def release(self) -> None:
         """Close the temporary file, and remove it unless it has been published. For one thread at a time."""
         if self._over:
             return
         self._over = True
-        os.close(self._fd)
+        with contextlib.suppress(OSError):  # of no consequence: what was acknowledged has been synced
+            os.close(self._fd)
         with contextlib.suppress(OSError):  # published, or the folder is gone; what stays is swept at the next start
             os.unlink(self._temporary, dir_fd=self._landing.temporary)
 
     def _publish(self, tree: Tree) -> RemotePath | None:
         landing, plan = self._landing, self._plan
-        with os_errors(plan.path):
+        with os_errors(plan.path, landing.root):
             self._finish_file(tree.size)
             folder = landing.root.make_folder(plan.path.parent, sync=landing.sync)
             try:

@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
@@ -88,14 +89,14 @@ class LocalStore(Store):
 
     async def checksum(self, path: RemotePath, algorithm: Algorithm) -> str:
         """See `Store.checksum`."""
-        return await self._workers.digest(self._checksum, path, algorithm)
+        return await self._workers.digest(lambda stop: self._checksum(path, algorithm, stop))
 
     async def close(self) -> None:
         """See `Store.close`."""
         self._closing.close()
 
     def _stat(self, path: RemotePath) -> tuple[Details, Tree | None]:
-        with os_errors(path):
+        with os_errors(path, self._root):
             if not path.parts:
                 return _details(os.fstat(self._root.fd)), None
             folder = self._root.open_folder(path.parent)
@@ -107,7 +108,7 @@ class LocalStore(Store):
         return _details(found), tree
 
     def _list(self, path: RemotePath, *, long: bool) -> "LocalListing":
-        with os_errors(path):
+        with os_errors(path, self._root):
             return LocalListing(self._root.open_folder(path), self._workers, long=long, is_root=not path.parts)
 
     def _open(self, path: RemotePath) -> "LocalFile":
@@ -115,7 +116,7 @@ class LocalStore(Store):
         return LocalFile(file, path, found, self._digests, self._workers)
 
     def _open_regular(self, path: RemotePath) -> tuple[FileIO, os.stat_result]:
-        with os_errors(path):
+        with os_errors(path, self._root):
             fd = self._root.open(path, os.O_RDONLY)
             found = os.fstat(fd)
             if stat.S_ISREG(found.st_mode):
@@ -126,12 +127,12 @@ class LocalStore(Store):
         raise FtpdError(ErrorCode.NOT_REGULAR, f"{path}: it is not a regular file")
 
     def _begin(self, plan: UploadPlan) -> LocalUpload | None:
-        with os_errors(plan.path):
+        with os_errors(plan.path, self._root):
             if not check_free(self._root, plan):
                 return None
             return LocalUpload(self._landing, plan)
 
-    def _checksum(self, path: RemotePath, algorithm: Algorithm) -> str:
+    def _checksum(self, path: RemotePath, algorithm: Algorithm, stop: threading.Event) -> str:
         file, found = self._open_regular(path)
         with file, os_errors(path):
             state = State.of(found)
@@ -140,7 +141,13 @@ class LocalStore(Store):
                 return known
             settled = state.is_settled()
             hasher = blake3() if algorithm is Algorithm.BLAKE3 else hashlib.new(algorithm.value, usedforsecurity=False)
-            read_pieces(file.fileno(), 0, found.st_size, hasher.update)
+
+            def take(piece: memoryview) -> None:
+                if stop.is_set():
+                    raise FtpdError(ErrorCode.GOING_AWAY, f"{path}: nobody waits for its digest any more")
+                hasher.update(piece)
+
+            read_pieces(file.fileno(), 0, found.st_size, take)
             after = os.fstat(file.fileno())
         if was_written_to(found, after):
             raise FtpdError(ErrorCode.CHANGED, f"{path}: the file changed while its digest was computed")
@@ -169,24 +176,31 @@ class LocalFile(FileSource, StoredFile):
         with os_errors(self._path):
             return await super().load(offset, size, digest, copy=copy)
 
+    async def check_unchanged(self) -> None:
+        """See `StoredFile.check_unchanged`."""
+        await self._workers.disk(self._look_again)
+
     async def remember(self, tree: Tree) -> None:
         """See `StoredFile.remember`."""
         await self._workers.disk(self._remember, tree)
 
     async def close(self) -> None:
         """See `StoredFile.close`."""
-        self.release()
+        await self._workers.finish(self.release)  # of a file that was replaced, this gives its space back
 
     def release(self) -> None:
         """Close the file."""
         self._file.close()
 
-    def _remember(self, tree: Tree) -> None:
+    def _look_again(self) -> State:
         with os_errors(self._path):
             after = os.fstat(self._file.fileno())
         if was_written_to(self._found, after):
             raise FtpdError(ErrorCode.CHANGED, f"{self._path}: the file changed while it was sent")
-        if self._settled and State.of(after) == self._state:
+        return State.of(after)
+
+    def _remember(self, tree: Tree) -> None:
+        if self._look_again() == self._state and self._settled:
             self._digests.keep_tree(self._path, self._state, tree)
 
 
@@ -206,7 +220,7 @@ class LocalListing(Listing):
 
     async def close(self) -> None:
         """See `Listing.close`."""
-        self.release()
+        await self._workers.finish(self.release)
 
     def release(self) -> None:
         """Close the folder."""
