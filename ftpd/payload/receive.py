@@ -70,11 +70,6 @@ class PayloadReader:
         self._lent = self._ready.popleft()
         return self._lent
 
-    async def discard(self) -> None:
-        """Read what is left and throw it away."""
-        while await self.next() is not None:
-            pass
-
     def close(self) -> None:
         """Give the buffers back. Nothing may arrive after that. May be called more than once."""
         _running.discard(self)

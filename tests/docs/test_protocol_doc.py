@@ -5,7 +5,6 @@ import json
 import re
 import struct
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,6 @@ from ftpd import session
 from ftpd.commands.table import COMMANDS
 from ftpd.config import DEFAULT_PORT
 from ftpd.payload import channel
-from ftpd.payload.workers import Workers
-from ftpd.server import Server
-from ftpd.store.local import LocalStore
 from ftpd.wire import limits, messages
 from ftpd.wire.errors import ErrorCode
 from ftpd.wire.messages import Durability
@@ -79,19 +75,6 @@ async def run(code: str) -> str:
     output, errors = await process.communicate()
     assert (process.returncode, errors) == (0, b"")
     return output.decode()
-
-
-@pytest.fixture
-async def port(tmp_path: Path) -> AsyncIterator[int]:
-    """Serve the test's folder, and give the port."""
-    workers = Workers()
-    store = LocalStore(tmp_path, workers, durability=Durability.NONE)
-    server = Server(store, 100)
-    ((_, number),) = await server.start("127.0.0.1", 0)
-    yield number
-    await server.drain(5)
-    await store.close()
-    workers.close()
 
 
 def test_every_error_code_is_explained() -> None:

@@ -275,17 +275,3 @@ async def test_cancelling_in_the_moment_of_arrival_loses_nothing(ends: Ends) -> 
     with pytest.raises(asyncio.CancelledError):
         await reading
     assert b"abc" == await all_of(payload)
-
-
-async def test_a_payload_can_be_thrown_away(ends: Ends) -> None:
-    """`discard` reads what is left, so that the next frame is found."""
-    async with asyncio.timeout(PATIENCE_S):
-        sending = asyncio.create_task(send(ends, frame(b"a", bytes(3 * MIB)) + frame(b"b")))
-        assert 1 == await ends.channel.read_length()
-        assert b"a" == await ends.channel.read_exactly(1)
-        payload = await ends.channel.receive(3 * MIB)
-        await payload.next()
-        await payload.discard()
-        payload.close()
-        assert (b"b", b"") == await next_frame(ends.channel, 0)
-        await sending

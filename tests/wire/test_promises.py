@@ -4,17 +4,12 @@ import asyncio
 import json
 import struct
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from blake3 import blake3
 
-from ftpd.payload.workers import Workers
-from ftpd.server import Server
-from ftpd.store.local import LocalStore
 from ftpd.wire.limits import MAX_HEADER, MIN_CHUNK
-from ftpd.wire.messages import Durability
 
 NOTHING = blake3(b"")
 
@@ -71,19 +66,6 @@ class Peer:
             "digest": blake3(data).hexdigest(),
         }
         assert {"ok": True, "index": index} == await self.ask(header, data)
-
-
-@pytest.fixture
-async def port(tmp_path: Path) -> AsyncIterator[int]:
-    """Serve the test's folder, and give the port."""
-    workers = Workers()
-    store = LocalStore(tmp_path, workers, durability=Durability.NONE)
-    server = Server(store, 100)
-    ((_, number),) = await server.start("127.0.0.1", 0)
-    yield number
-    await server.drain(5)
-    await store.close()
-    workers.close()
 
 
 @pytest.fixture

@@ -23,9 +23,9 @@ REFRESH_HZ = 10
 class BarDisplay(Display):
     """Bars that are gone when the job is over."""
 
-    def __init__(self, stream: TextIO, *, color: bool | None = None) -> None:
+    def __init__(self, stream: TextIO) -> None:
         super().__init__()
-        self._console = Console(file=stream, force_terminal=True, no_color=None if color is None else not color)
+        self._console = Console(file=stream, force_terminal=True)  # which heeds NO_COLOR by itself
         self._live = Live(self, console=self._console, refresh_per_second=REFRESH_HZ, transient=True)
         self._rate = Rate(time.monotonic())
 
