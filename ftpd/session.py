@@ -9,47 +9,29 @@ stream meaningless ends it.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from ftpd.commands.exchange import ANONYMOUS, Budget, Exchange, Principal
-from ftpd.commands.table import COMMANDS, Command
 from ftpd.payload.channel import Channel
 from ftpd.payload.files import Source
 from ftpd.payload.receive import PayloadReader
 from ftpd.payload.send import send_payload
+from ftpd.requests import STALL_S, Requests, find_command, silence
 from ftpd.store.base import Store
 from ftpd.wire.digests import Digest
 from ftpd.wire.errors import BadFrameError, ErrorCode, FtpdError
-from ftpd.wire.frames import Header, decode_header
+from ftpd.wire.frames import Header
 from ftpd.wire.limits import MAX_ID, MAX_PATH, MIB
 from ftpd.wire.messages import (
     Reply,
-    Request,
     RequestId,
     encode_refusal,
     encode_reply,
     parse,
-    payload_size_of,
     request_id_of,
 )
-
-FIRST_FRAME_S = 30.0
-"""How long a connection may say nothing at all. Honest clients speak at once."""
-
-IDLE_S = 600.0
-"""How long a connection may be silent between requests: a person may think, a forgotten one must end."""
-
-HEADER_S = 20.0
-"""How long a header may take from its length to its end: 64 KiB at the speed of a modem."""
-
-STALL_S = 300.0
-"""How long payload or a reply may make no progress at all before the peer counts as dead."""
-
-QUIET_S = 1.0
-"""How long a client without `hello` and `id` has to be quiet before it gets the replies to its puts: see `_reply`."""
 
 HELD_BYTES = 16 * MIB
 """How much of its replies is kept back for one client: those of some 100,000 files."""
@@ -74,16 +56,14 @@ class Session(Exchange):
         self._peer = channel.peer
         self._request_id: RequestId | None = None
         self._payload: PayloadReader | None = None
-        self._ahead: asyncio.Task[_Incoming | None] | None = None
+        self._requests = Requests(channel, self._release)
         self._unsent = 0
         self._held = bytearray()
         self._is_classic = True
-        self._has_spoken = False
-        self._resting: asyncio.Task[None] | None = None
         self._is_finishing = False
 
     def __repr__(self) -> str:
-        return f"<Session {self._peer} {'idle' if self._resting else 'running'} {len(self.uploads)} uploads>"
+        return f"<Session {self._peer} {'idle' if self._requests.resting else 'running'} {len(self.uploads)} uploads>"
 
     async def run(self) -> None:
         """Serve until the conversation ends. Never raises; cancelling ends it at once, leaving nothing half done."""
@@ -104,8 +84,9 @@ class Session(Exchange):
     def finish(self) -> None:
         """End the conversation as soon as nothing is being transferred."""
         self._is_finishing = True
-        if self._resting is not None and not self.uploads:
-            self._resting.cancel()
+        resting = self._requests.resting
+        if resting is not None and not self.uploads:
+            resting.cancel()
 
     async def receive(self) -> memoryview | None:
         """See `Exchange.receive`."""
@@ -116,15 +97,11 @@ class Session(Exchange):
             missing = payload.missing
             try:
                 async with asyncio.timeout(STALL_S):
-                    data = await payload.next()
-                if not payload.missing and self.uploads and self._ahead is None:
-                    # While the end of this chunk is being stored, the next one comes in.
-                    self._ahead = asyncio.create_task(self._read_request())
-                return data  # noqa: TRY300 (an else would have to stand behind the loop's other exit)
+                    return await payload.next()
             except TimeoutError:
                 # A full buffer can take long from a slow peer; what counts is whether anything arrives.
                 if payload.missing == missing:
-                    raise _silence(STALL_S) from None
+                    raise silence(STALL_S) from None
 
     async def send(self, reply: Reply, payload: bytes = b"") -> None:
         """See `Exchange.send`."""
@@ -152,59 +129,16 @@ class Session(Exchange):
         return "ok"
 
     async def _converse(self) -> None:
-        while (incoming := await self._next_request()) is not None:
+        while (incoming := await self._requests.next()) is not None:
             self._payload = incoming.payload
             await self._answer(incoming.header)
+            self._requests.reads_ahead = bool(self.uploads)
+            self._requests.watches_quiet = bool(self._held)
             self._request_id = None  # what is said between two requests is no reply
             if self._is_finishing and not self.uploads:
                 raise _going_away()
         await self._release()
         await self._channel.close(STALL_S)
-
-    async def _next_request(self) -> "_Incoming | None":
-        if self._ahead is None:
-            return await self._read_request()
-        ahead, self._ahead = self._ahead, None
-        return await ahead
-
-    async def _read_request(self) -> "_Incoming | None":
-        """Wait for a request, and for the first bytes of its payload if it has one."""
-        size = await self._rest()
-        if size is None:
-            return None
-        self._has_spoken = True
-        try:
-            async with asyncio.timeout(HEADER_S):
-                header = decode_header(await self._channel.read_exactly(size))
-        except TimeoutError:
-            raise _silence(HEADER_S) from None
-        command = _find_command(header)
-        payload_size = payload_size_of(header, command.request) if command else 0
-        if not payload_size:
-            return _Incoming(header, None)
-        try:
-            async with asyncio.timeout(STALL_S):
-                return _Incoming(header, await self._channel.receive(payload_size))
-        except TimeoutError:
-            raise _silence(STALL_S) from None
-
-    async def _rest(self) -> int | None:
-        """Wait for the length of the next header."""
-        self._resting = asyncio.current_task()
-        try:
-            if self._held:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(QUIET_S):
-                        return await self._channel.read_length()
-                await self._release()
-            patience = IDLE_S if self._has_spoken else FIRST_FRAME_S
-            try:
-                async with asyncio.timeout(patience):
-                    return await self._channel.read_length()
-            except TimeoutError:
-                raise _silence(patience) from None
-        finally:
-            self._resting = None
 
     async def _answer(self, header: Header) -> None:
         """Run one request, and say what came of it."""
@@ -233,7 +167,7 @@ class Session(Exchange):
 
     async def _run(self, header: Header) -> Reply | None:
         self._request_id = request_id_of(header)
-        command = _find_command(header)
+        command = find_command(header)
         if command is None:
             raise FtpdError(ErrorCode.UNKNOWN_COMMAND, f"there is no command {header.get('cmd')!r:.80}")
         request = parse(header, command.request)
@@ -284,7 +218,7 @@ class Session(Exchange):
     async def _say_farewell(self, reason: FtpdError) -> None:
         if self._unsent:  # it would be taken for payload
             return
-        await self._stop_ahead()  # it reads from the same stream
+        await self._requests.close()  # it reads from the same stream
         frame = encode_refusal(reason.code, reason.message, reason.facts, self._request_id)
         await self._channel.refuse(self._take_held() + frame)
 
@@ -296,20 +230,11 @@ class Session(Exchange):
             fields = {"peer": self._peer, "command": "put", "path": str(opened.path), "bytes": size}
             log.info("transfer", extra={**fields, "seconds": seconds, "outcome": "lost"})
         try:
-            await self._stop_ahead()
+            await self._requests.close()
         finally:
             if self._payload is not None:
                 self._payload.close()
             await self.close()
-
-    async def _stop_ahead(self) -> None:
-        if self._ahead is None:
-            return
-        ahead, self._ahead = self._ahead, None
-        ahead.cancel()
-        (incoming,) = await asyncio.gather(ahead, return_exceptions=True)
-        if isinstance(incoming, _Incoming) and incoming.payload is not None:
-            incoming.payload.close()
 
     def _log(self, header: Header, started: float, outcome: str) -> None:
         command = str(header.get("cmd"))[:MAX_ID]
@@ -328,24 +253,8 @@ class Session(Exchange):
         log.log(logging.INFO if is_transfer else logging.DEBUG, "transfer" if is_transfer else "request", extra=fields)
 
 
-class _Incoming(NamedTuple):
-    """A request that has been read, but not been looked at."""
-
-    header: Header
-    payload: PayloadReader | None
-
-
-def _find_command(header: Header) -> Command[Request] | None:
-    name = header.get("cmd")
-    return COMMANDS.get(name) if isinstance(name, str) else None
-
-
 _TRANSFERS = frozenset({"put", "begin", "chunk", "commit", "get"})
 
 
 def _going_away() -> FtpdError:
     return FtpdError(ErrorCode.GOING_AWAY, "the server is shutting down")
-
-
-def _silence(seconds: float) -> FtpdError:
-    return FtpdError(ErrorCode.TIMEOUT, f"nothing arrived for {seconds:.0f} s")

@@ -136,13 +136,15 @@ class Channel:
                 f"the connection ended {size - len(exc.partial)} bytes before the end of a frame"
             ) from exc
 
-    async def receive(self, size: int) -> PayloadReader:
+    async def receive(self, size: int, on_complete: Callable[[], None] | None = None) -> PayloadReader:
         """Start to receive `size` bytes of payload. Read them all, then `close()` it.
+
+        `on_complete` is called when the last of them has arrived: what comes next is a header.
 
         Raises:
             ConnectionError: the connection ended before the first byte.
         """
-        payload = PayloadReader(cast("asyncio.Transport", self.writer.transport), size)
+        payload = PayloadReader(cast("asyncio.Transport", self.writer.transport), size, on_complete)
         # One read takes all that the stream has buffered: it holds less than what is asked for, or the whole payload.
         head = memoryview(await self.reader.read(min(size, 4 * STREAM_LIMIT)) if size else b"")
         if size and not head:
@@ -237,6 +239,9 @@ def _tune(writer: asyncio.StreamWriter) -> None:
     sock: socket.socket | None = writer.get_extra_info("socket")
     if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
         return
+    # asyncio does so only for sockets that know their protocol number, which accepted ones do not. Without it a
+    # second small reply waits for the acknowledgement of the first, which the peer delays by 40 ms.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if sys.platform == "linux":
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)

@@ -7,6 +7,7 @@ transfer holds at most `BUFFERS` buffers whatever its size, and a connection wit
 import asyncio
 import weakref
 from collections import deque
+from collections.abc import Callable
 
 from ftpd.wire.limits import MIB
 
@@ -32,7 +33,9 @@ class PayloadReader:
     Filled by the connection's protocol (`get_buffer`, `buffer_updated`), emptied by one coroutine (`next`).
     """
 
-    def __init__(self, transport: asyncio.Transport, size: int) -> None:
+    def __init__(self, transport: asyncio.Transport, size: int, on_complete: Callable[[], None] | None = None) -> None:
+        """Make room for `size` bytes; `on_complete` is called when the last of them has arrived."""
+        self._on_complete = on_complete
         self.missing = size
         """Bytes that have not arrived yet."""
         _running.add(self)
@@ -101,6 +104,8 @@ class PayloadReader:
             self._paused = True
             self._transport.pause_reading()
         self._wake()
+        if not self.missing and self._on_complete is not None:
+            self._on_complete()
 
     def fail(self, error: BaseException) -> None:
         """Take note that nothing more will come. What has come can still be read."""

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ftpd import session
+from ftpd import requests, session
 from ftpd.commands.table import COMMANDS
 from ftpd.config import DEFAULT_PORT
 from ftpd.payload import channel
@@ -170,10 +170,10 @@ async def test_every_limit_of_the_greeting_is_in_the_table(port: int) -> None:
 def test_timeouts_are_those_of_the_server() -> None:
     """The table of timeouts has the server's values, and the text about classic clients too."""
     values = [
-        session.FIRST_FRAME_S, session.IDLE_S, session.HEADER_S, session.STALL_S, session.QUIET_S, channel.LINGER_S
+        requests.FIRST_FRAME_S, requests.IDLE_S, requests.HEADER_S, requests.STALL_S, requests.QUIET_S, channel.LINGER_S
     ]  # fmt: skip
     assert [f"{value:g}" for value in values] == list(table(section("Timeouts"), "seconds"))
-    assert f"quiet for {session.QUIET_S:g} s" in DOCUMENT
+    assert f"quiet for {requests.QUIET_S:g} s" in DOCUMENT
     assert f"{session.HELD_BYTES // limits.MIB} MiB of replies" in DOCUMENT
     assert f"{channel.LINGER_S:g} s or {channel.LINGER_BYTES // limits.MIB} MiB" in DOCUMENT
     assert f"the default port is {DEFAULT_PORT}" in DOCUMENT

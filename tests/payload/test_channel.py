@@ -129,3 +129,18 @@ async def test_nobody_to_talk_to() -> None:
         unused.bind(("127.0.0.1", 0))
         with pytest.raises(OSError, match=re.escape(str(unused.getsockname()[1]))):
             await connect("127.0.0.1", unused.getsockname()[1])
+
+
+async def test_an_accepted_connection_does_not_wait_for_acknowledgements() -> None:
+    """A connection that was accepted by hand has Nagle's algorithm off: asyncio would not do that."""
+    loop = asyncio.get_running_loop()
+    accepted: asyncio.Future[Channel] = loop.create_future()
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
+        sock, _ = listener.accept()
+        sock.setblocking(False)
+        await loop.connect_accepted_socket(lambda: ChannelProtocol(accepted.set_result), sock)
+        channel = await accepted
+        try:
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        finally:
+            channel.abort()

@@ -1,0 +1,141 @@
+"""Reading requests off a connection: in their order, each within its time, and some ahead of their turn.
+
+A chunk is stored by another thread while the loop could already receive the next one. So while files are coming in,
+one request is read before it is asked for. Only one payload arrives at a time: the next header stands behind it.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from ftpd.commands.table import COMMANDS, Command
+from ftpd.payload.channel import Channel
+from ftpd.payload.receive import PayloadReader
+from ftpd.wire.errors import ErrorCode, FtpdError
+from ftpd.wire.frames import Header, decode_header
+from ftpd.wire.messages import Request, payload_size_of
+
+FIRST_FRAME_S = 30.0
+"""How long a connection may say nothing at all. Honest clients speak at once."""
+
+IDLE_S = 600.0
+"""How long a connection may be silent between requests: a person may think, a forgotten one must end."""
+
+HEADER_S = 20.0
+"""How long a header may take from its length to its end: 64 KiB at the speed of a modem."""
+
+STALL_S = 300.0
+"""How long payload or a reply may make no progress at all before the peer counts as dead."""
+
+QUIET_S = 1.0
+"""How long a client without `hello` and `id` has to be quiet before it gets the replies to its puts: see `Session`."""
+
+
+class Incoming(NamedTuple):
+    """A request that has been read, but not been looked at."""
+
+    header: Header
+    payload: PayloadReader | None
+
+
+class Requests:
+    """The requests of one connection."""
+
+    def __init__(self, channel: Channel, on_quiet: Callable[[], Awaitable[None]]) -> None:
+        self.reads_ahead = False
+        """Whether more requests may be read than have been asked for. Stops nothing that has begun."""
+        self.watches_quiet = False
+        """Whether `on_quiet` is called when nothing has come for `QUIET_S`."""
+        self._channel = channel
+        self._on_quiet = on_quiet
+        self._ahead: asyncio.Task[Incoming | None] | None = None
+        self._arriving: PayloadReader | None = None
+        self._resting: asyncio.Task[Incoming | None] | None = None
+        self._patience_s = FIRST_FRAME_S
+
+    @property
+    def resting(self) -> asyncio.Task[Incoming | None] | None:
+        """The task that waits for the first byte of a request, if there is one."""
+        return self._resting
+
+    async def next(self) -> Incoming | None:
+        """Give the next request with the first bytes of its payload, or None after the last.
+
+        Raises:
+            FtpdError: the stream makes no sense any more, or nothing arrives for too long.
+            ConnectionError: the connection ended inside a request.
+        """
+        if self._ahead is None:
+            return await self._read()
+        incoming = await self._ahead  # left in its place until it is done: cancelled, `close` drops what it has read
+        self._ahead = None
+        self.look_ahead()
+        return incoming
+
+    def look_ahead(self) -> None:
+        """Begin to read another request, if one may be read ahead and could be there."""
+        is_arriving = self._arriving is not None and self._arriving.missing
+        if self.reads_ahead and self._ahead is None and not is_arriving:
+            self._ahead = asyncio.create_task(self._read())
+
+    async def close(self) -> None:
+        """Stop reading ahead, and drop what has been read."""
+        self.reads_ahead = False
+        if self._ahead is None:
+            return
+        ahead, self._ahead = self._ahead, None
+        ahead.cancel()
+        (incoming,) = await asyncio.gather(ahead, return_exceptions=True)
+        if isinstance(incoming, Incoming) and incoming.payload is not None:
+            incoming.payload.close()
+
+    async def _read(self) -> Incoming | None:
+        size = await self._rest()
+        if size is None:
+            return None
+        self._patience_s = IDLE_S
+        try:
+            async with asyncio.timeout(HEADER_S):
+                header = decode_header(await self._channel.read_exactly(size))
+        except TimeoutError:
+            raise silence(HEADER_S) from None
+        command = find_command(header)
+        payload_size = payload_size_of(header, command.request) if command else 0
+        if not payload_size:
+            return Incoming(header, None)
+        try:
+            async with asyncio.timeout(STALL_S):
+                payload = await self._channel.receive(payload_size, self.look_ahead)
+        except TimeoutError:
+            raise silence(STALL_S) from None
+        self._arriving = payload
+        return Incoming(header, payload)
+
+    async def _rest(self) -> int | None:
+        """Wait for the length of the next header."""
+        self._resting = asyncio.current_task()
+        try:
+            if self.watches_quiet:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(QUIET_S):
+                        return await self._channel.read_length()
+                await self._on_quiet()
+            try:
+                async with asyncio.timeout(self._patience_s):
+                    return await self._channel.read_length()
+            except TimeoutError:
+                raise silence(self._patience_s) from None
+        finally:
+            self._resting = None
+
+
+def find_command(header: Header) -> Command[Request] | None:
+    """Look up what a request asks for."""
+    name = header.get("cmd")
+    return COMMANDS.get(name) if isinstance(name, str) else None
+
+
+def silence(seconds: float) -> FtpdError:
+    """Say that nothing has arrived for too long."""
+    return FtpdError(ErrorCode.TIMEOUT, f"nothing arrived for {seconds:.0f} s")
