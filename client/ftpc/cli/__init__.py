@@ -1,5 +1,6 @@
 """The command line of the client: one file per verb, found here."""
 
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -40,7 +41,14 @@ again), 6 not allowed, 7 conflict, 8 damaged, 10 no space, 1 others or several k
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    gc.disable()  # what is imported stays; looking through it costs a tenth of the start
+    try:
+        return _dispatch(list(sys.argv[1:] if argv is None else argv))
+    finally:
+        gc.freeze()  # and the same again at the end
+
+
+def _dispatch(arguments: list[str]) -> int:
     if arguments and arguments[0] in {"-V", "--version", "version"}:
         print(f"ftpc {__version__}")
         return 0

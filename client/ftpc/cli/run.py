@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -31,6 +32,7 @@ def run_verb(module: str, verb: str, arguments: Sequence[str]) -> int:
     code = cast("Verb", importlib.import_module(module))
     args = code.make_parser(verb).parse_args(arguments)
     terminal = Terminal(json=args.json, quiet=args.quiet, verbose=args.verbose)
+    gc.enable()
     try:
         status = asyncio.run(_interruptible(_connected(code, args, terminal), terminal))
         terminal.stdout.flush()

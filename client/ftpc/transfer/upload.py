@@ -81,7 +81,7 @@ async def _chunked(connection: Connection, source: LocalSource, plan: Plan, item
         return Stored(filename=plan.remote, filesize=source.size, skipped=True)
     _check(begun, connection, source.size)
     count = chunk_count(source.size, begun.chunk_size)
-    leaves = bytearray(count * DIGEST_SIZE)
+    leaves = bytearray()
     async with _confirming(connection, item, progress) as flight:
         hashing: asyncio.Task[bytes] | None = None
         try:
@@ -93,7 +93,7 @@ async def _chunked(connection: Connection, source: LocalSource, plan: Plan, item
                 if index + 1 < count:
                     rest = source.size - offset - size
                     hashing = asyncio.create_task(source.leaf(offset + size, min(begun.chunk_size, rest)))
-                leaves[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE] = leaf
+                leaves += leaf
                 await flight.announce(Chunk(upload=begun.upload, index=index, size=size, digest=leaf.hex()))
                 with connection.errors(), _changes(source):
                     await send_payload(connection.channel, source, offset, size)
