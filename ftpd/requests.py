@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ftpd.commands.table import COMMANDS, Command
 from ftpd.payload.channel import Channel
-from ftpd.payload.receive import PayloadReader
+from ftpd.payload.receive import PayloadReader, is_crowded
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.frames import Header, decode_header
 from ftpd.wire.messages import Request, payload_size_of
@@ -76,7 +76,7 @@ class Requests:
     def look_ahead(self) -> None:
         """Begin to read another request, if one may be read ahead and could be there."""
         is_arriving = self._arriving is not None and self._arriving.missing
-        if self.reads_ahead and self._ahead is None and not is_arriving:
+        if self.reads_ahead and self._ahead is None and not is_arriving and not is_crowded():
             self._ahead = asyncio.create_task(self._read())
 
     async def close(self) -> None:

@@ -11,20 +11,29 @@ from collections.abc import Callable
 
 from ftpd.wire.limits import MIB
 
-BUFFER_SIZE = 4 * MIB
-"""Of a few transfers at a time: a thread hop per buffer, and the fewer of them the faster (`make bench`)."""
-
-SMALL_BUFFER_SIZE = MIB
-"""Of many transfers at a time: hundreds of them fit in memory."""
+BUFFER_SIZES = (8 * MIB, 4 * MIB, 2 * MIB, MIB, MIB // 2)
+"""Of one transfer, of a few, of many: a read, a thread hop and an acknowledgement per buffer, and the fewer of them the
+faster (`make bench`); but hundreds have to fit in memory."""
 
 BUFFERS = 2
 """Buffers of one transfer: one that fills, one that is being stored."""
 
-BUFFER_BUDGET = 64 * MIB
-"""Memory that decides what few and many are, and how much of it is kept for the next transfer: fresh memory costs a
-page fault per 4 KiB."""
+BUFFER_BUDGET = 128 * MIB
+"""Memory that decides what few and many are. Fresh memory costs a page fault per 4 KiB, so half of it is kept for the
+next transfer."""
 
-_pool: dict[int, list[bytearray]] = {BUFFER_SIZE: [], SMALL_BUFFER_SIZE: []}
+_pool: dict[int, list[bytearray]] = {size: [] for size in BUFFER_SIZES}
+
+
+def is_crowded() -> bool:
+    """Tell whether so many transfers run that each is to use as little memory as it can."""
+    return len(_running) * BUFFERS * BUFFER_SIZES[-1] > BUFFER_BUDGET // 2
+
+
+def _fitting_size(payload: int) -> int:
+    """Give the largest buffer that all running transfers could have within the budget, and that this one can fill."""
+    share = BUFFER_BUDGET // (len(_running) * BUFFERS)
+    return next((size for size in BUFFER_SIZES if size <= share and size < 2 * payload), BUFFER_SIZES[-1])
 
 
 class PayloadReader:
@@ -39,8 +48,7 @@ class PayloadReader:
         self.missing = size
         """Bytes that have not arrived yet."""
         _running.add(self)
-        many = len(_running) * BUFFERS * BUFFER_SIZE > BUFFER_BUDGET
-        self._buffer_size = SMALL_BUFFER_SIZE if many else BUFFER_SIZE
+        self._buffer_size = _fitting_size(size)
         self._transport = transport
         self._unused = BUFFERS
         self._buffer: bytearray | None = None
@@ -133,9 +141,8 @@ def _give_back(view: memoryview) -> None:
     buffer = view.obj
     assert isinstance(buffer, bytearray)
     view.release()
-    unused = _pool[len(buffer)]
-    if (len(unused) + 1) * len(buffer) <= BUFFER_BUDGET:
-        unused.append(buffer)
+    if sum(size * len(unused) for size, unused in _pool.items()) + len(buffer) <= BUFFER_BUDGET // 2:
+        _pool[len(buffer)].append(buffer)
 
 
 _running: weakref.WeakSet[PayloadReader] = weakref.WeakSet()

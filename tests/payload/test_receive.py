@@ -9,7 +9,7 @@ import pytest
 
 from ftpd.payload import receive
 from ftpd.payload.channel import STREAM_LIMIT, Channel
-from ftpd.payload.receive import BUFFER_BUDGET, BUFFER_SIZE, BUFFERS, SMALL_BUFFER_SIZE, PayloadReader
+from ftpd.payload.receive import BUFFER_BUDGET, BUFFER_SIZES, BUFFERS, PayloadReader
 from ftpd.wire.errors import BadFrameError
 from ftpd.wire.limits import KIB, LENGTH_SIZE, MIB
 from tests.payload.conftest import PATIENCE_S, Ends, frame
@@ -23,9 +23,9 @@ SIZES = [
     *(STREAM_LIMIT + step for step in (-1, 0, 1)),
     *(2 * STREAM_LIMIT + step for step in (-1, 0, 1)),
     4 * STREAM_LIMIT + 1,
-    *(BUFFER_SIZE + step for step in (-1, 0, 1)),
-    BUFFERS * BUFFER_SIZE,
-    BUFFERS * BUFFER_SIZE + 1,
+    *(BUFFER_SIZES[0] + step for step in (-1, 0, 1)),
+    BUFFERS * BUFFER_SIZES[0],
+    BUFFERS * BUFFER_SIZES[0] + 1,
     5 * MIB + 3,
 ]
 
@@ -113,7 +113,7 @@ async def test_a_connection_cut_inside_a_header_is_an_error(ends: Ends, place: i
 
 @pytest.mark.parametrize("how", ["end", "reset"])
 @pytest.mark.parametrize("is_reading", [True, False], ids=["reading", "buffered"])
-@pytest.mark.parametrize("place", [0, 1, STREAM_LIMIT, BUFFER_SIZE, BUFFER_SIZE + MIB - 1])
+@pytest.mark.parametrize("place", [0, 1, STREAM_LIMIT, BUFFER_SIZES[0], BUFFER_SIZES[0] + MIB - 1])
 async def test_a_connection_cut_inside_a_payload_is_an_error(
     ends: Ends,
     place: int,
@@ -121,7 +121,7 @@ async def test_a_connection_cut_inside_a_payload_is_an_error(
     how: str,
 ) -> None:
     """A connection that ends inside a payload is a `ConnectionError`, before its last byte is given out."""
-    size, data = BUFFER_SIZE + MIB, some_bytes(place)
+    size, data = BUFFER_SIZES[0] + MIB, some_bytes(place)
     async with asyncio.timeout(PATIENCE_S):
         ends.writer.write(frame(b"header"))
         assert await ends.channel.read_length() == 6
@@ -180,14 +180,14 @@ async def test_a_slow_reader_pauses_the_sender(ends: Ends) -> None:
     async with asyncio.timeout(PATIENCE_S):
         sending = asyncio.create_task(send(ends, data + frame(b"next")))
         payload = await ends.channel.receive(len(data))
-        await eventually(lambda: len(data) - payload.missing == BUFFERS * BUFFER_SIZE, "the buffers are full")
+        await eventually(lambda: len(data) - payload.missing == BUFFERS * BUFFER_SIZES[0], "the buffers are full")
         for _ in range(100):  # more would arrive here if reading went on
             await asyncio.sleep(0)
-        assert BUFFERS * BUFFER_SIZE == len(data) - payload.missing
+        assert BUFFERS * BUFFER_SIZES[0] == len(data) - payload.missing
         assert not sending.done()
         taken = bytearray()
         while (piece := await payload.next()) is not None:
-            assert len(data) - payload.missing - len(taken) <= BUFFERS * BUFFER_SIZE
+            assert len(data) - payload.missing - len(taken) <= BUFFERS * BUFFER_SIZES[0]
             taken += piece
         payload.close()
         assert data == bytes(taken)
@@ -210,32 +210,53 @@ async def test_an_idle_connection_buffers_little(ends: Ends) -> None:
             await sending
 
 
+def kept() -> set[int]:
+    """Tell the buffers that nobody uses."""
+    assert sum(len(buffer) for buffers in receive._pool.values() for buffer in buffers) <= BUFFER_BUDGET // 2
+    return {id(buffer) for buffers in receive._pool.values() for buffer in buffers}
+
+
 async def test_buffers_are_used_again(ends: Ends) -> None:
     """A finished transfer gives its buffers back, so that the next one needs no new memory; few are kept."""
     data = some_bytes(5 * MIB)
     async with asyncio.timeout(PATIENCE_S):
         before = set[int]()
         for _ in range(2):
-            before = {id(buffer) for buffer in receive._pool[BUFFER_SIZE]}
+            before = kept()
             sending = asyncio.create_task(send(ends, frame(b"header", data)))
             assert (b"header", data) == await next_frame(ends.channel, len(data))
             await sending
-        assert before == {id(buffer) for buffer in receive._pool[BUFFER_SIZE]}
-        assert 1 <= len(before) <= BUFFER_BUDGET // BUFFER_SIZE
+        assert before == kept()
+        assert 1 <= len(before)
 
 
 async def test_many_transfers_have_smaller_buffers(ends: Ends) -> None:
-    """Beyond the budget a transfer gets small buffers, and large ones again when the others are over."""
+    """The more transfers, the smaller their buffers; large ones again when the others are over."""
     transport = ends.channel.writer.transport
     assert isinstance(transport, asyncio.Transport)
-    share = BUFFER_BUDGET // (BUFFERS * BUFFER_SIZE)
-    crowd = [PayloadReader(transport, 2**30) for _ in range(share + 1)]
-    assert [BUFFER_SIZE, SMALL_BUFFER_SIZE] == [len(crowd[place].get_buffer()) for place in (0, share)]
+    share = BUFFER_BUDGET // BUFFERS
+    crowd = [PayloadReader(transport, 2**30) for _ in range(2 * share // BUFFER_SIZES[-1])]
+    for size in BUFFER_SIZES:
+        assert size == len(crowd[share // size - 1].get_buffer())
+    assert receive.is_crowded()
     for payload in crowd:
         payload.close()
+    assert not receive.is_crowded()
     alone = PayloadReader(transport, 2**30)
-    assert BUFFER_SIZE == len(alone.get_buffer())
+    assert BUFFER_SIZES[0] == len(alone.get_buffer())
     alone.close()
+
+
+@pytest.mark.parametrize("size", [1, 4096, 512 * KIB, MIB, 5 * MIB, 64 * MIB])
+async def test_small_payloads_have_small_buffers(ends: Ends, size: int) -> None:
+    """A payload takes no buffer of which it could not fill half, if there is a smaller one."""
+    transport = ends.channel.writer.transport
+    assert isinstance(transport, asyncio.Transport)
+    payload = PayloadReader(transport, size)
+    payload.get_buffer()
+    assert payload._buffer is not None
+    assert len(payload._buffer) < 2 * size or len(payload._buffer) == BUFFER_SIZES[-1]
+    payload.close()
 
 
 async def test_cancelling_loses_nothing(ends: Ends) -> None:
