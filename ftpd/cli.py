@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import errno
 import logging
 import math
@@ -18,12 +19,16 @@ from ftpd.config import Config, ConfigError, check_host, check_root
 from ftpd.log import LogFormat, set_up
 from ftpd.payload.workers import Workers
 from ftpd.server import Server
+from ftpd.store.base import Store
 from ftpd.store.local import LocalStore
 from ftpd.wire.errors import FtpdError
 from ftpd.wire.messages import Durability
 
 EXIT_OK = 0
 EXIT_USAGE = 2
+
+SWEEP_S = 3600.0
+"""How often unfinished uploads that nobody wants any more are looked for."""
 
 _EPILOG = """\
 Every option can also be given in the environment: FTPD_ROOT, FTPD_PORT, FTPD_READ_ONLY=1, FTPD_LOG_FORMAT, …
@@ -58,20 +63,38 @@ async def serve(config: Config) -> int:
         OSError: the address can not be used.
     """
     workers = Workers()
-    store = LocalStore(config.root, workers, durability=config.durability, read_only=config.read_only)
+    store = LocalStore(
+        config.root,
+        workers,
+        durability=config.durability,
+        read_only=config.read_only,
+        partial_ttl_s=config.partial_ttl_s,
+    )
     server = Server(store, config.max_connections)
     try:
         addresses = await _listen(server, config)
         stop = asyncio.Event()
         _on_signals(stop)
         _announce(config, addresses)
-        await stop.wait()
+        await _sweep_until(stop, store)
         log.info("stopping: running transfers have %g s to finish", config.grace_s)
         await server.drain(config.grace_s)
     finally:
         await store.close()
         workers.close()
     return EXIT_OK
+
+
+async def _sweep_until(stop: asyncio.Event, store: Store) -> None:
+    """Drop what is too old, now and then, until the server is to stop."""
+    while not stop.is_set():
+        try:
+            await store.sweep()
+        except FtpdError as exc:
+            log.warning("unfinished uploads can not be looked through: %s", exc)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SWEEP_S):
+                await stop.wait()
 
 
 async def _listen(server: Server, config: Config) -> list[tuple[str, int]]:
@@ -132,6 +155,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
         durability=args.durability,
         grace_s=args.grace,
         max_connections=args.max_connections,
+        partial_ttl_s=args.partial_ttl,
         log_format=args.log_format,
         insecure=args.insecure,
         verbosity=args.verbose - args.quiet,
@@ -168,6 +192,7 @@ def _parser(config: Config) -> "_Parser":
     )
     add("--grace", _seconds, config.grace_s, "SECONDS", "how long running transfers may go on after SIGTERM")
     add("--max-connections", _count, config.max_connections, "N", "connections served at the same time")
+    add("--partial-ttl", _duration, "7d", "TIME", "how long unfinished uploads are kept, as in 7d or 12h")
     add("--log-format", _choice(LogFormat), config.log_format, "text|json", "how log lines on standard error look")
     add_flag("--insecure", "allow an address that other machines can reach, without any log-in")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="log every request")
@@ -237,6 +262,17 @@ def _seconds(text: str) -> float:
         msg = f"{text!r} is not a number of seconds"
         raise argparse.ArgumentTypeError(msg)
     return seconds
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
+
+
+def _duration(text: str) -> float:
+    try:
+        return _seconds(text[:-1]) * _UNITS[text[-1]] if text[-1:] in _UNITS else _seconds(text)
+    except argparse.ArgumentTypeError:
+        msg = f"{text!r} is no time; write 90s, 45m, 12h or 7d"
+        raise argparse.ArgumentTypeError(msg) from None
 
 
 def _flag(text: str) -> bool:

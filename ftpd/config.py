@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftpd.log import LogFormat
+from ftpd.store.local import PARTIAL_TTL_S
 from ftpd.wire.messages import Durability
 
 DEFAULT_PORT = 9527
@@ -22,6 +23,7 @@ class Config:
     durability: Durability = Durability.FULL
     grace_s: float = 30.0
     max_connections: int = 4096
+    partial_ttl_s: float = PARTIAL_TTL_S
     log_format: LogFormat = LogFormat.TEXT
     verbosity: int = 0
     insecure: bool = False

@@ -67,31 +67,38 @@ class Requests:
             ConnectionError: the connection ended inside a request.
         """
         if self._ahead is None:
-            return await self._read()
-        incoming = await self._ahead  # left in its place until it is done: cancelled, `close` drops what it has read
+            return await self._read(self._patience_s)
+        # Left in its place until it is done: if this is cancelled, `close` drops what it has read.
+        while not self._ahead.done():
+            await asyncio.wait((self._ahead,), timeout=self._patience_s)
+            if self._resting is not None:
+                raise silence(self._patience_s)
+        incoming = self._ahead.result()
         self._ahead = None
-        self.look_ahead()
+        if incoming is not None:
+            self.look_ahead()
         return incoming
 
     def look_ahead(self) -> None:
         """Begin to read another request, if one may be read ahead and could be there."""
         is_arriving = self._arriving is not None and self._arriving.missing
         if self.reads_ahead and self._ahead is None and not is_arriving and not is_crowded():
-            self._ahead = asyncio.create_task(self._read())
+            # Silence does not count before it is this request's turn: the peer may be waiting for a reply.
+            self._ahead = asyncio.create_task(self._read(None))
 
     async def close(self) -> None:
         """Stop reading ahead, and drop what has been read."""
         self.reads_ahead = False
         if self._ahead is None:
             return
-        ahead, self._ahead = self._ahead, None
-        ahead.cancel()
-        (incoming,) = await asyncio.gather(ahead, return_exceptions=True)
+        self._ahead.cancel()
+        (incoming,) = await asyncio.gather(self._ahead, return_exceptions=True)
+        self._ahead = None
         if isinstance(incoming, Incoming) and incoming.payload is not None:
-            incoming.payload.close()
+            self._channel.drop(incoming.payload)
 
-    async def _read(self) -> Incoming | None:
-        size = await self._rest()
+    async def _read(self, patience_s: float | None) -> Incoming | None:
+        size = await self._rest(patience_s)
         if size is None:
             return None
         self._patience_s = IDLE_S
@@ -112,8 +119,8 @@ class Requests:
         self._arriving = payload
         return Incoming(header, payload)
 
-    async def _rest(self) -> int | None:
-        """Wait for the length of the next header."""
+    async def _rest(self, patience_s: float | None) -> int | None:
+        """Wait for the length of the next header, for at most `patience_s` unless that is None."""
         self._resting = asyncio.current_task()
         try:
             if self.watches_quiet:
@@ -122,10 +129,10 @@ class Requests:
                         return await self._channel.read_length()
                 await self._on_quiet()
             try:
-                async with asyncio.timeout(self._patience_s):
+                async with asyncio.timeout(patience_s):
                     return await self._channel.read_length()
             except TimeoutError:
-                raise silence(self._patience_s) from None
+                raise silence(patience_s or 0) from None
         finally:
             self._resting = None
 

@@ -219,6 +219,8 @@ class Session(Exchange):
         if self._unsent:  # it would be taken for payload
             return
         await self._requests.close()  # it reads from the same stream
+        if self._payload is not None:
+            self._channel.drop(self._payload)
         frame = encode_refusal(reason.code, reason.message, reason.facts, self._request_id)
         await self._channel.refuse(self._take_held() + frame)
 

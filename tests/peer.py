@@ -210,11 +210,16 @@ class ServerProcess:
             return peer.ask({"cmd": "ping"})["ok"] is True
 
     def temporaries(self) -> list[str]:
-        """Names of uploads that are under way."""
+        """Names of uploads that are under way and can not be resumed."""
         return [*os.listdir(self.root / ".ftpd" / "tmp")]  # noqa: PTH208 (names are enough)
 
+    def partials(self) -> list[str]:
+        """Names of uploads that can be resumed, under way or not."""
+        names = os.listdir(self.root / ".ftpd" / "partial")  # noqa: PTH208 (names are enough)
+        return [name for name in names if not name.endswith(".journal")]
+
     def has_no_temporaries(self) -> bool:
-        """Tell whether no upload is under way."""
+        """Tell whether no upload is under way that can not be resumed."""
         return not self.temporaries()
 
     def signal(self, number: signal.Signals) -> None:

@@ -1,6 +1,6 @@
 """`python -m ftpc`."""
 
-from ftpc.cli import main
+from ftpc.cli import run
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run())

@@ -11,9 +11,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from ftpc.address import Address, parse_address
-from ftpc.connection import CONNECT_S, Connection
+from ftpc.connection import CONNECT_S, RETRIES, STALL_S, Connection, Patience
 from ftpc.errors import LocalFileError, RefusedError, RemoteNameError
 from ftpc.progress import Item, NoProgress, Phase, Progress
+from ftpd.wire.limits import SMALL_PUT
 from ftpd.wire.messages import (
     Algorithm,
     Checksum,
@@ -30,6 +31,7 @@ from ftpd.wire.messages import (
     Request,
     Stat,
     Status,
+    Stored,
     Sum,
 )
 from ftpd.wire.paths import BadPathError, RemotePath
@@ -37,6 +39,9 @@ from ftpd.wire.paths import BadPathError, RemotePath
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ftpc.files import LocalSource
+    from ftpc.jobs import UploadJob
+    from ftpc.transfer.upload import Plan
     from ftpd.payload.workers import Workers
 
 CONNECTIONS = 4
@@ -55,6 +60,14 @@ class PutResult(NamedTuple):
     root: str | None
     """The root digest; None if it was skipped."""
     skipped: bool
+    resumed: int = 0
+    """Bytes of it that the server had already."""
+    repaired: int = 0
+    """Chunks that arrived damaged and were sent again."""
+    changed: bool = False
+    """Whether the local file changed since the upload was broken off; what was new was sent again."""
+    restarted: bool = False
+    """Whether nothing of an upload that was broken off could be used."""
 
 
 class GetResult(NamedTuple):
@@ -74,10 +87,16 @@ class Client:
     """
 
     def __init__(
-        self, address: Address, *, connections: int = CONNECTIONS, connect_timeout_s: float = CONNECT_S
+        self,
+        address: Address,
+        *,
+        connections: int = CONNECTIONS,
+        patience: Patience | None = None,
+        jobs: str | os.PathLike[str] | None = None,
     ) -> None:
         self.address = address
-        self._connect_timeout_s = connect_timeout_s
+        self._patience = patience or Patience()
+        self._jobs = jobs
         self._room = asyncio.Semaphore(connections)
         self._idle: list[Connection] = []
         self._threads: Workers | None = None
@@ -126,7 +145,7 @@ class Client:
         from pathlib import Path
 
         from ftpc.files import LocalSource, PipeSource
-        from ftpc.transfer.upload import Plan, upload_file, upload_stream
+        from ftpc.transfer.upload import Plan, upload_stream
 
         progress = progress or NoProgress()
         if remote is None:
@@ -144,10 +163,51 @@ class Client:
                 with contextlib.closing(LocalSource(Path(source), self._workers)) as file:
                     plan = Plan(self.remote_name(remote), if_exists, preserve)
                     item = Item(plan.remote, file.size, Phase.SENDING)
-                    async with self._lent() as connection, _shown(item, progress):
-                        stored = await upload_file(connection, file, plan, item, progress)
-                        item.done = stored.filesize
+                    async with _shown(item, progress):
+                        return await self._upload(file, plan, item, progress)
         return PutResult(stored.filename, stored.filesize, stored.root, stored.skipped)
+
+    async def _upload(self, file: "LocalSource", plan: "Plan", item: Item, progress: Progress) -> PutResult:
+        from ftpc.transfer.retry import persist
+        from ftpc.transfer.upload import upload_file
+
+        job = self._job_for(file, plan)
+        was_known, has_changed = job.is_known, job.has_changed
+        # The reply to a small put may have been lost: doing it again would find the name taken by itself.
+        is_repeatable = file.size > SMALL_PUT or plan.if_exists in {IfExists.OVERWRITE, IfExists.SKIP}
+
+        async def attempt() -> Stored:
+            async with self._lent() as connection:
+                return await upload_file(connection, file, plan, job, item, progress)
+
+        done = False
+        try:
+            stored = await persist(attempt, self._patience.retries if is_repeatable else 0, item, progress)
+            done = True
+        finally:
+            job.close(done=done)
+        item.done = stored.filesize
+        return PutResult(
+            stored.filename,
+            stored.filesize,
+            stored.root,
+            stored.skipped,
+            resumed=item.resumed,
+            repaired=item.repaired,
+            changed=has_changed and bool(item.resumed),
+            restarted=was_known and not item.resumed and not stored.skipped,
+        )
+
+    def _job_for(self, file: "LocalSource", plan: "Plan") -> "UploadJob":
+        from pathlib import Path
+
+        from ftpc.jobs import Source, StoredJob, Task, UploadJob
+
+        source = Source(file.size, file.mtime_ns, file.inode)
+        if self._jobs is None or file.size <= SMALL_PUT:
+            return UploadJob(source)
+        task = Task(str(self.address), plan.remote, os.path.abspath(file.path))  # noqa: PTH100 (keeps symbolic links)
+        return StoredJob(Path(self._jobs), task, source, {"if_exists": plan.if_exists.value, "preserve": plan.preserve})
 
     async def get(
         self,
@@ -296,10 +356,18 @@ class Client:
             if not connection.channel.ended.is_set():
                 return connection
             await connection.close()
-        return await Connection.open(self.address, self._connect_timeout_s)
+        return await Connection.open(self.address, self._patience)
 
 
-def connect(server: str, *, connections: int = CONNECTIONS, connect_timeout_s: float = CONNECT_S) -> Client:
+def connect(
+    server: str,
+    *,
+    connections: int = CONNECTIONS,
+    connect_timeout_s: float = CONNECT_S,
+    stall_timeout_s: float = STALL_S,
+    retries: int = RETRIES,
+    jobs: str | os.PathLike[str] | None = None,
+) -> Client:
     """Make a client for a server: `async with ftpc.connect("ftpd://host") as client: …`.
 
     Nothing is sent before the first request. Must be called in a running event loop.
@@ -308,11 +376,16 @@ def connect(server: str, *, connections: int = CONNECTIONS, connect_timeout_s: f
         server: `HOST`, `HOST:PORT` or `ftpd://HOST:PORT/FOLDER`; names are then relative to the folder.
         connections: how many transfers may run at the same time.
         connect_timeout_s: how long the server may take to accept a connection, and to greet.
+        stall_timeout_s: how long nothing at all may move before a connection counts as lost.
+        retries: how often in a row a lost connection is tried again without any progress.
+        jobs: a folder where unfinished uploads are remembered, so that another process goes on with them. Without one
+            they end with this process.
 
     Raises:
         AddressError: the address can not be understood.
     """
-    return Client(parse_address(server), connections=connections, connect_timeout_s=connect_timeout_s)
+    patience = Patience(connect_timeout_s, stall_timeout_s, retries)
+    return Client(parse_address(server), connections=connections, patience=patience, jobs=jobs)
 
 
 class Listing:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ftpc.address import Address
 from ftpc.errors import ConnectError, ConnectionLostError, FtpcError, ProtocolError, RefusedError
@@ -18,15 +18,34 @@ from ftpd.wire.messages import VERSION, Greeting, Hello, Refusal, Reply, Request
 CONNECT_S = 10.0
 """How long a server may take to accept a connection: longer than any honest round trip, shorter than patience."""
 
+STALL_S = 60.0
+"""How long nothing may move before a connection counts as dead. A sleeping laptop is shorter or much longer."""
+
+RETRIES = 10
+"""How often in a row a lost connection is tried again, which takes about two and a half minutes."""
+
+
+class Patience(NamedTuple):
+    """How long a client waits, and how often it tries."""
+
+    connect_s: float = CONNECT_S
+    """For a server to accept a connection, and to greet."""
+    stall_s: float = STALL_S
+    """For anything at all to move in a transfer."""
+    retries: int = RETRIES
+    """How often in a row, without progress in between, a broken transfer is gone on with."""
+
+
 R = TypeVar("R", bound=Reply)
 
 
 class Connection:
     """A conversation with a server. One request or transfer at a time; replies come in the order of the requests."""
 
-    def __init__(self, channel: Channel, address: Address, timeout_s: float = CONNECT_S) -> None:
+    def __init__(self, channel: Channel, address: Address, patience: Patience) -> None:
         self.channel = channel
-        self._timeout_s = timeout_s
+        self.stall_timeout_s = patience.stall_s
+        self._timeout_s = patience.connect_s
         self._address = address
         self._greeting: Greeting | None = None
         self.is_usable = True
@@ -36,12 +55,13 @@ class Connection:
         return f"<Connection {self._address} {'usable' if self.is_usable else 'broken'}>"
 
     @classmethod
-    async def open(cls, address: Address, timeout_s: float = CONNECT_S) -> "Connection":
+    async def open(cls, address: Address, patience: Patience) -> "Connection":
         """Connect. The server's greeting is asked for, but not waited for: the first request goes right behind it.
 
         Raises:
             ConnectError: nobody answers.
         """
+        timeout_s = patience.connect_s
         try:
             async with asyncio.timeout(timeout_s):
                 channel = await connect(address.host, address.port)
@@ -49,7 +69,7 @@ class Connection:
             raise ConnectError(f"{address} does not answer within {timeout_s:g} s") from exc
         except (OSError, UnicodeError) as exc:
             raise ConnectError(f"can not connect to {address}: {_reason(exc)}; is ftpd running there?") from exc
-        connection = cls(channel, address, timeout_s)
+        connection = cls(channel, address, patience)
         channel.write(encode_request(Hello(client=f"ftpc/{__version__}")))
         return connection
 

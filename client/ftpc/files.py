@@ -5,7 +5,7 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
@@ -65,6 +65,7 @@ class LocalSource(FileSource):
         self.size = found.st_size
         self.mtime_ns = max(found.st_mtime_ns, 0)
         self.mode = found.st_mode & 0o777
+        self.inode = found.st_ino
         self._state = _state(found)
 
     async def load(self, offset: int, size: int, digest: Digest | None, *, copy: bool) -> Buffer | None:
@@ -159,10 +160,10 @@ class Partial(FileSink):
             fd = os.open(self._path, flags, 0o666)
         super().__init__(fd, workers)
 
-    async def write(self, offset: int, data: Buffer, digest: Digest) -> None:
-        """Feed bytes to `digest` and write them at `offset`."""
+    async def write(self, offset: int, data: Buffer, digest: Digest, then: Callable[[], object] | None = None) -> None:
+        """Feed bytes to `digest`, write them at `offset`, and call `then`."""
         with local_errors(self.target):
-            await super().write(offset, data, digest)
+            await super().write(offset, data, digest, then)
 
     async def publish(self, mtime_ns: int | None, mode: int | None) -> None:
         """Make the file durable and give it its name, replacing what has it.

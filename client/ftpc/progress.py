@@ -10,6 +10,7 @@ class Phase(StrEnum):
     SENDING = "sending"
     COMMITTING = "committing"
     """All bytes are confirmed; the server makes the file durable and gives it its name."""
+    WAITING = "connection lost, trying again"
     RECEIVING = "receiving"
     SAVING = "saving"
     """All bytes are here and verified; the file is made durable and gets its name."""
@@ -18,7 +19,7 @@ class Phase(StrEnum):
 class Item:
     """One file on its way. The engine changes it, a display reads it."""
 
-    __slots__ = ("done", "name", "phase", "total")
+    __slots__ = ("done", "name", "phase", "repaired", "resumed", "total")
 
     def __init__(self, name: str, total: int | None, phase: Phase) -> None:
         self.name = name
@@ -27,6 +28,10 @@ class Item:
         self.done = 0
         """Bytes the other side has confirmed as verified and stored (put), or that are written here (get)."""
         self.phase = phase
+        self.resumed = 0
+        """Bytes of `done` that were there before this transfer, or this connection, began."""
+        self.repaired = 0
+        """Chunks that arrived damaged and were sent again."""
 
 
 class Progress(Protocol):

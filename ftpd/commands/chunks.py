@@ -1,11 +1,9 @@
 """`begin`, `chunk`, `commit`, `abort`: a file in chunks, each verified and confirmed as it arrives."""
 
-import secrets
-
 from blake3 import blake3
 
 from ftpd.commands.exchange import Exchange, OpenUpload, Transfer
-from ftpd.store.base import UploadPlan
+from ftpd.store.base import Upload, UploadPlan
 from ftpd.wire.digests import Tree, chunk_count, chunk_size_for, parse_digest
 from ftpd.wire.errors import BadRequestError, ErrorCode, FtpdError
 from ftpd.wire.limits import MAX_STREAM_CHUNKS, MAX_UPLOADS, STREAM_CHUNK
@@ -14,26 +12,48 @@ from ftpd.wire.paths import RemotePath
 
 
 async def begin(request: Begin, exchange: Exchange) -> Begun:
-    """Open an upload. The server chooses how it is cut."""
+    """Open an upload, or go on with one. The server chooses how it is cut."""
     path = RemotePath.parse(request.filename)
     if len(exchange.uploads) >= MAX_UPLOADS:
         raise FtpdError(ErrorCode.BUSY, f"this connection has {MAX_UPLOADS} uploads open already")
     size = request.filesize
+    if size is None and request.upload is not None:
+        raise BadRequestError(f"{path}: only an upload of known size can be resumed")
     chunk_size = STREAM_CHUNK if size is None else chunk_size_for(size)
-    plan = UploadPlan(path, size, request.if_exists, request.mtime, request.mtime_ns, request.mode)
+    plan = UploadPlan(
+        path, size, request.if_exists, request.mtime, request.mtime_ns, request.mode, chunk_size if size else None
+    )
     if not exchange.budget.take():
         raise FtpdError(ErrorCode.BUSY, "the server has as many uploads open as it can; try again later")
     upload = None
     try:
-        upload = await exchange.store.begin(plan)
+        upload = await _open(request.upload, plan, exchange)
     finally:
         if upload is None:
             exchange.budget.give_back()
     if upload is None:
         return Begun(skipped=True)
-    name = secrets.token_hex(16)
-    exchange.uploads[name] = OpenUpload(upload, path, size, chunk_size)
-    return Begun(upload=name, chunk_size=chunk_size)
+    if upload.name in exchange.uploads:  # resumed by the connection that has it
+        exchange.take_upload(upload.name)
+    exchange.uploads[upload.name] = OpenUpload(upload, path, size, chunk_size)
+    return Begun(upload=upload.name, chunk_size=chunk_size, have=_ranges(sorted(upload.leaves)))
+
+
+async def _open(name: str | None, plan: UploadPlan, exchange: Exchange) -> Upload | None:
+    if name is None:
+        return await exchange.store.begin(plan)
+    return await exchange.store.resume(name, plan)
+
+
+def _ranges(indexes: list[int]) -> list[tuple[int, int]]:
+    """Write ascending numbers as ranges, first and last."""
+    ranges: list[tuple[int, int]] = []
+    for index in indexes:
+        if ranges and ranges[-1][1] == index - 1:
+            ranges[-1] = (ranges[-1][0], index)
+        else:
+            ranges.append((index, index))
+    return ranges
 
 
 async def chunk(request: Chunk, exchange: Exchange) -> Confirmed:
@@ -41,21 +61,21 @@ async def chunk(request: Chunk, exchange: Exchange) -> Confirmed:
     opened = _find(request.upload, exchange)
     _check_place(request, opened)
     announced = parse_digest(request.digest)
-    opened.leaves.pop(request.index, None)  # sent again: what was there is being overwritten
+    if request.index in opened.upload.leaves:  # sent again: what was there is being overwritten
+        await opened.upload.reopen(request.index)
     hasher = blake3()
-    offset = request.index * opened.chunk_size
-    while (data := await exchange.receive()) is not None:
-        await opened.upload.write(offset, data, hasher)
-        offset += len(data)
-    if hasher.digest() != announced:
-        raise FtpdError(
-            ErrorCode.INTEGRITY,
-            f"{opened.path}: chunk {request.index} has another digest than announced",
-            index=request.index,
-            expected=announced.hex(),
-            actual=hasher.hexdigest(),
-        )
-    opened.leaves[request.index] = announced
+    offset, missing = request.index * opened.chunk_size, request.size
+    while missing:
+        data = await exchange.receive()
+        assert data is not None
+        missing -= len(data)
+        if missing:
+            await opened.upload.write(offset, data, hasher)
+            offset += len(data)
+            continue
+        await opened.upload.seal(request.index, offset, data, hasher, announced)
+    if not request.size:
+        await opened.upload.seal(request.index, offset, b"", hasher, announced)
     opened.sizes[request.index] = request.size
     return Confirmed(index=request.index)
 
@@ -112,15 +132,15 @@ def _tree(request: Commit, opened: OpenUpload) -> Tree:
     count = request.chunks
     if opened.size is not None and count != chunk_count(opened.size, opened.chunk_size):
         raise BadRequestError(f"{opened.path}: the upload does not have {count} chunks")
-    missing = next((index for index in range(count) if index not in opened.leaves), None)
+    missing = next((index for index in range(count) if index not in opened.upload.leaves), None)
     if missing is not None or not count:
         raise FtpdError(ErrorCode.INCOMPLETE, f"{opened.path}: chunk {missing or 0} is not there", index=missing or 0)
-    if count != len(opened.leaves):
-        raise BadRequestError(f"{opened.path}: {len(opened.leaves)} chunks were sent, the commit says {count}")
+    if count != len(opened.upload.leaves):
+        raise BadRequestError(f"{opened.path}: {len(opened.upload.leaves)} chunks were sent, the commit says {count}")
     short = next((index for index in range(count - 1) if opened.sizes[index] != opened.chunk_size), None)
     if short is not None:
         raise BadRequestError(f"{opened.path}: chunk {short} is short but not the last")
     if count > 1 and not opened.sizes[count - 1]:
         raise BadRequestError(f"{opened.path}: the last chunk is empty")
     size = (count - 1) * opened.chunk_size + opened.sizes[count - 1]
-    return Tree(size, opened.chunk_size, b"".join(opened.leaves[index] for index in range(count)))
+    return Tree(size, opened.chunk_size, b"".join(opened.upload.leaves[index] for index in range(count)))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ftpd.payload.files import Source
 from ftpd.store.base import Listing, Store, Upload
-from ftpd.wire.digests import Digest
+from ftpd.wire.digests import Digest, chunk_count
 from ftpd.wire.messages import Entry, Reply
 from ftpd.wire.paths import RemotePath
 
@@ -50,10 +50,10 @@ class OpenUpload:
         self.started = time.monotonic()
         self.size = size
         self.chunk_size = chunk_size
-        self.leaves: dict[int, bytes] = {}
-        """Digests of the confirmed chunks, by index."""
-        self.sizes: dict[int, int] = {}
-        """Their sizes, likewise."""
+        self.sizes = dict.fromkeys(upload.leaves, chunk_size)
+        """Sizes of the confirmed chunks, by index."""
+        if size is not None and (last := chunk_count(size, chunk_size) - 1) in self.sizes:
+            self.sizes[last] = size - last * chunk_size
 
 
 class Budget:
@@ -117,7 +117,7 @@ class Exchange(ABC):
     async def close(self) -> None:
         """Drop what the conversation has open."""
         for name in list(self.uploads):
-            await self.take_upload(name).upload.discard()
+            await self.take_upload(name).upload.suspend()
         await self.close_listing()
 
     async def close_listing(self) -> None:

@@ -8,6 +8,7 @@ attached they go straight into its buffers (`asyncio.BufferedProtocol`). Both mo
 import asyncio
 import contextlib
 import socket
+import struct
 import sys
 from collections.abc import Callable
 from io import FileIO
@@ -32,6 +33,9 @@ DEAD_PEER_MS = 300_000
 
 KEEPALIVE_S = 60
 """Silence after which the kernel asks whether the peer's machine is still there."""
+
+_BYTES_ACKED_AT = 120
+"""Where `tcpi_bytes_acked` is in `struct tcp_info` (linux/tcp.h, since Linux 4.1)."""
 
 # One for all connections: what arrives in it is copied out before anything else can happen.
 _scratch = memoryview(bytearray(STREAM_LIMIT))
@@ -164,6 +168,12 @@ class Channel:
                 self._protocol.payload = payload
         return payload
 
+    def drop(self, payload: PayloadReader) -> None:
+        """Close a payload that nobody reads to its end. All that can be done then is `refuse` or `abort`."""
+        if self._protocol.payload is payload:
+            self._protocol.payload = None
+        payload.close()
+
     def write(self, data: bytes | memoryview) -> None:
         """Queue bytes to be sent. A view must not change until `drain` has returned."""
         self.writer.write(data)
@@ -180,6 +190,17 @@ class Channel:
     def ended(self) -> asyncio.Event:
         """Set when the peer has said its last: after what has arrived, there will be no more replies."""
         return self._protocol.ended
+
+    @property
+    def acknowledged(self) -> int | None:
+        """Bytes that the peer's machine has acknowledged so far, if the kernel tells (`tcpi_bytes_acked`, tcp(7))."""
+        sock: socket.socket | None = self.writer.get_extra_info("socket")
+        if sock is None or sys.platform != "linux":
+            return None
+        with contextlib.suppress(OSError, struct.error):
+            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED_AT + 8)
+            return int(struct.unpack_from("=Q", info, _BYTES_ACKED_AT)[0])
+        return None
 
     @property
     def is_encrypted(self) -> bool:

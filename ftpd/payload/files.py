@@ -65,13 +65,13 @@ class FileSink:
         self._fd = fd
         self._workers = workers
 
-    async def write(self, offset: int, data: Buffer, digest: Digest) -> None:
-        """Feed the bytes to `digest` and write them at `offset`: one hop for both. Cancelling is safe.
+    async def write(self, offset: int, data: Buffer, digest: Digest, then: Callable[[], object] | None = None) -> None:
+        """Feed the bytes to `digest`, write them at `offset` and call `then`: one hop for all. Cancelling is safe.
 
         Raises:
             OSError: as `pwrite(2)` does.
         """
-        await self._workers.disk(_store, self._fd, offset, data, digest)
+        await self._workers.disk(_store, self._fd, offset, data, digest, then)
 
 
 def write_all(fd: int, data: Buffer, offset: int) -> None:
@@ -105,12 +105,14 @@ def _scratch() -> memoryview:
     return buffer
 
 
-def _store(fd: int, offset: int, data: Buffer, digest: Digest) -> None:
+def _store(fd: int, offset: int, data: Buffer, digest: Digest, then: Callable[[], object] | None) -> None:
     view = memoryview(data)
     for start in range(0, len(view), SLICE):
         piece = view[start : start + SLICE]
         digest.update(piece)
         write_all(fd, piece, offset + start)
+    if then is not None:
+        then()
 
 
 def _load(fd: int, offset: int, size: int, digest: Digest | None, copy: bool) -> Buffer | None:  # noqa: FBT001 (called through a pool)

@@ -22,6 +22,9 @@ BUFFER_BUDGET = 128 * MIB
 """Memory that decides what few and many are. Fresh memory costs a page fault per 4 KiB, so half of it is kept for the
 next transfer."""
 
+FLUSH_S = 1.0
+"""How long a reader waits for a full buffer before it gets what there is: a slow download must be seen to move."""
+
 _pool: dict[int, list[bytearray]] = {size: [] for size in BUFFER_SIZES}
 
 
@@ -62,6 +65,8 @@ class PayloadReader:
     async def next(self) -> memoryview | None:
         """Give the next bytes, or None after the last. They are valid until the next call.
 
+        That is a full buffer, or what has come in `FLUSH_S` of waiting for one.
+
         Cancelling is safe: no byte is lost, the next call gives it.
 
         Raises:
@@ -73,18 +78,22 @@ class PayloadReader:
                 raise self._error
             if not self.missing:
                 return None
-            self._waiter = asyncio.get_running_loop().create_future()
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            flushing = loop.call_later(FLUSH_S, self._flush)
             try:
                 await self._waiter
             finally:
+                flushing.cancel()
                 self._waiter = None
         self._lent = self._ready.popleft()
         return self._lent
 
     def close(self) -> None:
-        """Give the buffers back. Nothing may arrive after that. May be called more than once."""
+        """Give the buffers back. Nothing may arrive after that (`Channel.drop`). May be called more than once."""
         _running.discard(self)
         self._take_back()
+        self._resume()
         while self._ready:
             _give_back(self._ready.popleft())
         if self._buffer is not None:
@@ -105,13 +114,7 @@ class PayloadReader:
         self.missing -= count
         if self.missing and self._filled < self._buffer_size:
             return
-        assert self._buffer is not None
-        self._ready.append(memoryview(self._buffer)[: self._filled])
-        self._buffer, self._filled = None, 0
-        if self.missing and not self._unused:
-            self._paused = True
-            self._transport.pause_reading()
-        self._wake()
+        self._hand_out()
         if not self.missing and self._on_complete is not None:
             self._on_complete()
 
@@ -120,6 +123,25 @@ class PayloadReader:
         if self.missing and self._error is None:
             self._error = error
             self._wake()
+
+    def _flush(self) -> None:
+        if self._filled:
+            self._hand_out()
+
+    def _hand_out(self) -> None:
+        assert self._buffer is not None
+        self._ready.append(memoryview(self._buffer)[: self._filled])
+        self._buffer, self._filled = None, 0
+        if self.missing and self._unused <= 0:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -131,17 +153,19 @@ class PayloadReader:
         _give_back(self._lent)
         self._lent = None
         self._unused += 1
-        if self._paused:
-            self._paused = False
-            if not self._transport.is_closing():
-                self._transport.resume_reading()
+        self._resume()
 
 
 def _give_back(view: memoryview) -> None:
     buffer = view.obj
     assert isinstance(buffer, bytearray)
     view.release()
-    if sum(size * len(unused) for size, unused in _pool.items()) + len(buffer) <= BUFFER_BUDGET // 2:
+    kept = sum(size * len(unused) for size, unused in _pool.items()) + len(buffer)
+    for size, unused in _pool.items():  # what was used last is most likely to be used next
+        while kept > BUFFER_BUDGET // 2 and unused and size != len(buffer):
+            unused.pop()
+            kept -= size
+    if kept <= BUFFER_BUDGET // 2:
         _pool[len(buffer)].append(buffer)
 
 

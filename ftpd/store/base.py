@@ -5,14 +5,15 @@ descriptors, renames or appends: an object store has none of these. `tests/store
 every implementation passes it.
 
 All methods raise `FtpdError` and nothing else on purpose. Cancelling any of them is safe: nothing half done stays
-visible, and what an upload had taken is given back by `discard` or `close`.
+visible, and what an upload had taken is given back by `discard`, `suspend` or `close`.
 """
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 from ftpd.payload.files import Source
-from ftpd.wire.digests import Buffer, Digest, Tree
+from ftpd.wire.digests import Buffer, Digest, Hasher, Tree
+from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.messages import Algorithm, Durability, Entry, EntryType, IfExists
 from ftpd.wire.paths import RemotePath
 
@@ -40,6 +41,29 @@ class UploadPlan(NamedTuple):
     mtime: int | None = None
     mtime_ns: int = 0
     mode: int | None = None
+    chunk_size: int | None = None
+    """How the file is cut, if its chunks are to be kept across a break. Only for a known `size`."""
+
+
+def wrong_chunk(path: RemotePath, index: int, expected: bytes, actual: bytes) -> FtpdError:
+    """Say that the bytes of a chunk are not those that were announced."""
+    return FtpdError(
+        ErrorCode.INTEGRITY,
+        f"{path}: chunk {index} has another digest than announced",
+        index=index,
+        expected=expected.hex(),
+        actual=actual.hex(),
+    )
+
+
+def unknown_upload(name: str) -> FtpdError:
+    """Say that there is no such upload to go on with."""
+    return FtpdError(ErrorCode.UNKNOWN_UPLOAD, f"there is no upload {name[:64]!r} of this file to go on with")
+
+
+def lease_lost(path: RemotePath) -> FtpdError:
+    """Say that an upload is somebody else's now."""
+    return FtpdError(ErrorCode.LEASE_LOST, f"{path}: the upload was resumed by another connection")
 
 
 class Listing(ABC):
@@ -86,11 +110,34 @@ class StoredFile(Source, ABC):
 
 
 class Upload(ABC):
-    """A file on its way in. Nobody can see it until it is published."""
+    """A file on its way in. Nobody can see it until it is published.
+
+    With a `chunk_size` in its plan it is *resumable*: chunks that were sealed stay when it is suspended, or its server
+    dies, and `Store.resume` goes on with them. It has one owner: whoever resumes it takes it away from whoever had it,
+    whose calls raise `lease_lost` from then on.
+    """
+
+    name: str
+    """Tells it from all other uploads, past and present; not to be guessed."""
+
+    leaves: dict[int, bytes]
+    """The digests of the sealed chunks, by index."""
 
     @abstractmethod
     async def write(self, offset: int, data: Buffer, digest: Digest) -> None:
         """Store bytes at `offset` and feed them to `digest`. `data` may be reused when this returns."""
+
+    @abstractmethod
+    async def seal(self, index: int, offset: int, data: Buffer, digest: Hasher, leaf: bytes) -> None:
+        """Store the last bytes of a chunk as `write` does; if its digest is `leaf` then, the chunk is sealed.
+
+        Raises:
+            FtpdError: `integrity` if the digest is another one.
+        """
+
+    @abstractmethod
+    async def reopen(self, index: int) -> None:
+        """Make a sealed chunk one that is not, before its bytes are written again."""
 
     @abstractmethod
     async def publish(self, tree: Tree) -> RemotePath | None:
@@ -102,6 +149,10 @@ class Upload(ABC):
         Raises:
             FtpdError: `exists` if the name is taken and the plan says `FAIL`.
         """
+
+    @abstractmethod
+    async def suspend(self) -> None:
+        """Give back what the upload holds. What is sealed can be resumed, if it is resumable; else as `discard`."""
 
     @abstractmethod
     async def discard(self) -> None:
@@ -140,9 +191,24 @@ class Store(ABC):
         """
 
     @abstractmethod
+    async def resume(self, name: str, plan: UploadPlan) -> Upload | None:
+        """Go on with a resumable upload, taking it from whoever has it open; or give None as `begin` does.
+
+        Path, size and chunk size have to be those it was begun with; the rest of the plan holds from now on. Chunks
+        that may have been lost with their machine are read again, all others are not.
+
+        Raises:
+            FtpdError: `unknown_upload` if there is none of that name for that path, size and chunk size; or as `begin`.
+        """
+
+    @abstractmethod
+    async def sweep(self) -> None:
+        """Drop what uploads have left that nobody has gone on with for longer than the store keeps them."""
+
+    @abstractmethod
     async def checksum(self, path: RemotePath, algorithm: Algorithm) -> str:
         """Give the digest over the content of a file, in hex; kept until the file changes by any means."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Give back what the store holds. Uploads that are still open are lost."""
+        """Give back what the store holds. Open uploads are lost, but for what is sealed of resumable ones."""

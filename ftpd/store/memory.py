@@ -1,15 +1,26 @@
 """A store in memory: for tests, for demonstrations, and as the proof that the contract needs no disk."""
 
 import hashlib
+import secrets
 import time
 from io import FileIO
 from typing import NamedTuple
 
 from blake3 import blake3
 
-from ftpd.store.base import Details, Listing, Store, StoredFile, Upload, UploadPlan
+from ftpd.store.base import (
+    Details,
+    Listing,
+    Store,
+    StoredFile,
+    Upload,
+    UploadPlan,
+    lease_lost,
+    unknown_upload,
+    wrong_chunk,
+)
 from ftpd.store.names import free_names
-from ftpd.wire.digests import Buffer, Digest, Tree
+from ftpd.wire.digests import Buffer, Digest, Hasher, Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.messages import Algorithm, Durability, Entry, EntryType, IfExists
 from ftpd.wire.paths import RemotePath
@@ -30,6 +41,7 @@ class MemoryStore(Store):
         self.durability = Durability.NONE
         self.read_only = read_only
         self.files: dict[RemotePath, Content] = {}
+        self.partials: dict[str, MemoryUpload] = {}
 
     async def stat(self, path: RemotePath) -> tuple[Details, Tree | None]:
         """See `Store.stat`."""
@@ -61,7 +73,23 @@ class MemoryStore(Store):
                 raise FtpdError(ErrorCode.EXISTS, f"{plan.path}: the name is taken")
             if plan.if_exists is IfExists.SKIP:
                 return None
-        return MemoryUpload(self, plan)
+        upload = MemoryUpload(self, plan)
+        if plan.chunk_size is not None:
+            self.partials[upload.name] = upload
+        return upload
+
+    async def resume(self, name: str, plan: UploadPlan) -> Upload | None:
+        """See `Store.resume`."""
+        if await self.begin(plan._replace(chunk_size=None)) is None:
+            return None
+        found = self.partials.get(name)
+        if found is None or found.plan[:2] != plan[:2] or found.plan.chunk_size != plan.chunk_size:
+            raise unknown_upload(name)
+        self.partials[name] = found.hand_over(plan)
+        return self.partials[name]
+
+    async def sweep(self) -> None:
+        """See `Store.sweep`: it keeps what it has until it is closed."""
 
     async def checksum(self, path: RemotePath, algorithm: Algorithm) -> str:
         """See `Store.checksum`."""
@@ -73,6 +101,7 @@ class MemoryStore(Store):
     async def close(self) -> None:
         """See `Store.close`."""
         self.files.clear()
+        self.partials.clear()
 
     def check_place(self, path: RemotePath) -> None:
         """Refuse a name that a file can not have."""
@@ -161,22 +190,47 @@ class MemoryUpload(Upload):
     """A file on its way in."""
 
     def __init__(self, store: MemoryStore, plan: UploadPlan) -> None:
+        self.name = secrets.token_hex(16)
+        self.leaves = {}
+        self.plan = plan
         self._store = store
-        self._plan = plan
         self._data = bytearray()
+        self._is_lost = False
+
+    def hand_over(self, plan: UploadPlan) -> "MemoryUpload":
+        """Give all of it to a new owner."""
+        self._is_lost = True
+        other = MemoryUpload(self._store, plan)
+        other.name, other.leaves, other._data = self.name, self.leaves, self._data
+        return other
 
     async def write(self, offset: int, data: Buffer, digest: Digest) -> None:
         """See `Upload.write`."""
+        self._check_owner()
         digest.update(data)
         self._data.extend(bytes(max(0, offset - len(self._data))))
         self._data[offset : offset + len(data)] = data
 
+    async def seal(self, index: int, offset: int, data: Buffer, digest: Hasher, leaf: bytes) -> None:
+        """See `Upload.seal`."""
+        await self.write(offset, data, digest)
+        if digest.digest() != leaf:
+            raise wrong_chunk(self.plan.path, index, leaf, digest.digest())
+        self.leaves[index] = leaf
+
+    async def reopen(self, index: int) -> None:
+        """See `Upload.reopen`."""
+        self._check_owner()
+        self.leaves.pop(index, None)
+
     async def publish(self, tree: Tree) -> RemotePath | None:
         """See `Upload.publish`."""
-        path, files = self._plan.path, self._store.files
+        self._check_owner()
+        self._store.partials.pop(self.name, None)
+        path, files = self.plan.path, self._store.files
         self._store.check_place(path)
         if path in files:
-            match self._plan.if_exists:
+            match self.plan.if_exists:
                 case IfExists.SKIP:
                     return None
                 case IfExists.FAIL:
@@ -185,7 +239,7 @@ class MemoryUpload(Upload):
                     path = self._free_name()
                 case IfExists.OVERWRITE:
                     pass
-        plan = self._plan
+        plan = self.plan
         now = divmod(time.time_ns(), 1_000_000_000)
         mtime, mtime_ns = now if plan.mtime is None else (plan.mtime, plan.mtime_ns)
         mode = 0o644 if plan.mode is None else plan.mode
@@ -195,10 +249,21 @@ class MemoryUpload(Upload):
 
     async def discard(self) -> None:
         """See `Upload.discard`."""
-        self._data.clear()
+        if not self._is_lost:
+            self._store.partials.pop(self.name, None)
+            self._data = bytearray()
+
+    async def suspend(self) -> None:
+        """See `Upload.suspend`."""
+        if self.plan.chunk_size is None or not self.leaves:
+            await self.discard()
+
+    def _check_owner(self) -> None:
+        if self._is_lost:
+            raise lease_lost(self.plan.path)
 
     def _free_name(self) -> RemotePath:
-        for name in free_names(self._plan.path):
+        for name in free_names(self.plan.path):
             if not self._store.is_taken(name):
                 return name
-        raise FtpdError(ErrorCode.EXISTS, f"{self._plan.path}: the name and all like it are taken")
+        raise FtpdError(ErrorCode.EXISTS, f"{self.plan.path}: the name and all like it are taken")

@@ -25,6 +25,13 @@ class Digest(Protocol):
         """Take the next bytes."""
 
 
+class Hasher(Digest, Protocol):
+    """A digest that tells its value."""
+
+    def digest(self) -> bytes:
+        """Give the digest of all bytes taken so far."""
+
+
 class Tree(NamedTuple):
     """The digests of one file: its leaves, back to back, and how it was cut."""
 
@@ -98,6 +105,11 @@ def chunk_size_for(size: int) -> int:
 def chunk_count(size: int, chunk_size: int) -> int:
     """Give the number of chunks of a file; an empty file has one, of no bytes."""
     return max(1, -(-size // chunk_size))
+
+
+def size_of_chunk(size: int, chunk_size: int, index: int) -> int:
+    """Give the bytes in chunk `index` of a file."""
+    return min(chunk_size, size - index * chunk_size)
 
 
 def parse_digest(text: str, size: int = DIGEST_SIZE) -> bytes:

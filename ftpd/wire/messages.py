@@ -99,10 +99,11 @@ class Put(Request, tag="put"):
 
 
 class Begin(Request, tag="begin"):
-    """Open an upload that is sent in chunks; `filesize` is absent while nobody knows it."""
+    """Open an upload that is sent in chunks, or go on with one; `filesize` is absent while nobody knows it."""
 
     filename: str
     filesize: int | None = None
+    upload: str | None = None
     if_exists: IfExists = IfExists.OVERWRITE
     mtime: int | None = None
     mtime_ns: Nanoseconds = 0
@@ -205,7 +206,7 @@ class Stored(Reply):
 
 
 class Begun(Reply):
-    """An open upload, or `skipped`. `have` is the list of chunk ranges that need not be sent."""
+    """An open upload, or `skipped`. `have` are ranges of chunks, first and last, that need not be sent."""
 
     upload: str = ""
     chunk_size: int = 0

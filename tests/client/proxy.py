@@ -15,6 +15,7 @@ class Line:
         self.count = 0
         """Bytes that have been passed on."""
         self.flip_at: int | None = None
+        self.flip_every: int | None = None
         self.cut_at: int | None = None
         self.hold_at: int | None = None
         self.held = asyncio.Event()
@@ -25,6 +26,8 @@ class Line:
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on what comes, until the line ends or is cut."""
         while data := await reader.read(PIECE):
+            if self.flip_every is not None and self.flip_at is not None and self.flip_at < self.count:
+                self.flip_at += self.flip_every
             for start, end in self._cuts(len(data)):
                 piece = bytearray(data[start:end])
                 if self.cut_at == self.count:

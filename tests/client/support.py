@@ -73,8 +73,12 @@ class Service:
         await self._closing.aclose()
 
     def temporaries(self) -> list[Path]:
-        """Give what uploads have on disk."""
+        """Give what uploads that are not resumable have on disk."""
         return [*(self.root / ".ftpd" / "tmp").iterdir()]
+
+    def partials(self) -> list[Path]:
+        """Give the files of resumable uploads, under way or broken off."""
+        return [path for path in (self.root / ".ftpd" / "partial").iterdir() if not path.suffix]
 
     def published(self) -> list[str]:
         """Give the names that others can see."""
@@ -87,9 +91,9 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def connected(address: str) -> AsyncIterator[Client]:
-    """Give a client of the server at an address."""
-    async with ftpc.connect(address) as client:
+async def connected(address: str, retries: int = 0) -> AsyncIterator[Client]:
+    """Give a client of the server at an address; unless told otherwise it takes every break for the end."""
+    async with ftpc.connect(address, retries=retries) as client:
         yield client
 
 

@@ -107,7 +107,7 @@ async def test_many_are_cancelled(service: Service, client: Client, folder: Path
     """Transfers that wait for a connection give way as well, and the client has all its connections afterwards."""
     (folder / "a").write_bytes(content(9 * MIB))
     tasks = [asyncio.create_task(client.put(folder / "a", str(number))) for number in range(20)]
-    await soon(service.temporaries, "an upload has begun")
+    await soon(service.partials, "an upload has begun")
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -8,8 +8,13 @@ import pytest
 
 import ftpc
 from ftpc import Client, ConnectionLostError, RefusedError
-from ftpc.connection import Connection
+from ftpc.connection import Connection, Patience
+from ftpd import requests
 from ftpd.server import Server
+from ftpd.store.local.partials import LocalPartial
+from ftpd.wire.digests import Tree, tree_of
+from ftpd.wire.messages import Begin, Begun, Chunk, Commit, Confirmed, Ping, Pong, Stored
+from ftpd.wire.paths import RemotePath
 from tests.client.proxy import Line, Proxy
 from tests.client.support import MIB, Recorder, Service, connected, content, hidden, names_in, soon
 from tests.peer import ServerProcess
@@ -143,7 +148,27 @@ async def test_server_shuts_down_in_the_middle(
 
 async def test_connection_says_what_it_is(service: Service) -> None:
     """Its `repr` names the server and whether it can be used."""
-    connection = await Connection.open(ftpc.parse_address(service.address))
+    connection = await Connection.open(ftpc.parse_address(service.address), Patience())
     assert f"<Connection {service.address} usable>" == repr(connection)
     await connection.close()
     assert f"<Connection {service.address} broken>" == repr(connection)
+
+
+async def test_waiting_for_a_slow_server_is_not_silence(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that waits for a reply for longer than it may be silent counts as waiting, not as gone."""
+    monkeypatch.setattr(requests, "IDLE_S", 0.05)
+    publish = LocalPartial.publish
+
+    async def slowly(upload: LocalPartial, tree: Tree) -> RemotePath | None:
+        await asyncio.sleep(0.3)  # the very thing that is to be survived
+        return await publish(upload, tree)
+
+    monkeypatch.setattr(LocalPartial, "publish", slowly)
+    connection = await Connection.open(ftpc.parse_address(service.address), Patience())
+    tree = tree_of(b"12345")
+    begun = await connection.ask(Begin(filename="a", filesize=5), Begun)
+    await connection.send(Chunk(upload=begun.upload, index=0, size=5, digest=tree.leaf(0).hex()), b"12345")
+    await connection.read_reply(Confirmed)
+    await connection.ask(Commit(upload=begun.upload, chunks=1, root=tree.root), Stored)
+    await connection.ask(Ping(), Pong)
+    await connection.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import ftpc
 from ftpc import Client, IfExists, LocalFileError, LocalNotFoundError, RefusedError
 from ftpd.wire.digests import tree_of
 from tests.client.support import MIB, Service, content, hidden, names_in, soon
@@ -20,7 +21,7 @@ async def test_file_goes_up_and_comes_back(service: Service, client: Client, fol
     data = content(size)
     (folder / "a.bin").write_bytes(data)
     put = await client.put(folder / "a.bin")
-    assert ("a.bin", size, tree_of(data).root, False) == put
+    assert ftpc.PutResult("a.bin", size, tree_of(data).root, skipped=False) == put
     assert data == (service.root / "a.bin").read_bytes()
     got = await client.get("a.bin", folder / "b.bin")
     assert (folder / "b.bin", size) == (got.local, got.size)

@@ -11,7 +11,7 @@ from ftpd.payload.channel import Channel, ChannelProtocol, connect
 from ftpd.payload.send import WINDOW
 from ftpd.wire.limits import MIB
 from tests.payload.conftest import PATIENCE_S, Ends, frame
-from tests.payload.helpers import next_frame, some_bytes
+from tests.payload.helpers import eventually, next_frame, some_bytes
 
 
 async def test_a_refusal_reaches_a_peer_that_goes_on_sending(ends: Ends) -> None:
@@ -24,6 +24,23 @@ async def test_a_refusal_reaches_a_peer_that_goes_on_sending(ends: Ends) -> None
             await ends.writer.drain()
         ends.writer.close()
         await refusing
+
+
+async def test_a_dropped_payload_takes_no_more_memory(ends: Ends) -> None:
+    """What still comes of a payload that was given up is thrown away while the refusal is on its way, not collected."""
+    async with asyncio.timeout(PATIENCE_S):
+        ends.writer.write(bytes(48 * MIB))
+        payload = await ends.channel.receive(64 * MIB)
+        await eventually(lambda: payload.missing <= 48 * MIB, "the buffers are full")
+        ends.channel.drop(payload)
+        refusing = asyncio.create_task(ends.channel.refuse(b"farewell"))
+        assert b"farewell" == await ends.reader.readexactly(8)
+        with contextlib.suppress(ConnectionError):
+            await ends.writer.drain()
+        ends.writer.close()
+        await refusing
+    assert payload.missing == 48 * MIB
+    assert not payload._ready
 
 
 async def test_closing_sends_what_is_queued(ends: Ends) -> None:

@@ -259,6 +259,33 @@ async def test_small_payloads_have_small_buffers(ends: Ends, size: int) -> None:
     payload.close()
 
 
+async def test_a_slow_sender_is_seen_to_move(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for bytes gets what there is after a while, though no buffer is full; the rest follows."""
+    monkeypatch.setattr(receive, "FLUSH_S", 0.01)
+    async with asyncio.timeout(PATIENCE_S):
+        ends.writer.write(b"slo")
+        payload = await ends.channel.receive(len(b"slowly"))
+        assert b"slo" == bytes(await payload.next() or b"")
+        ends.writer.write(b"wly")
+        assert b"wly" == bytes(await payload.next() or b"")
+        assert await payload.next() is None
+        payload.close()
+
+
+async def test_kept_buffers_give_way(ends: Ends) -> None:
+    """Small buffers that a crowd has left behind do not keep large ones from being kept."""
+    transport = ends.channel.writer.transport
+    assert isinstance(transport, asyncio.Transport)
+    for count, size in ((300, 1), (1, 64 * MIB)):
+        crowd = [PayloadReader(transport, size) for _ in range(count)]
+        for payload in crowd:
+            payload.get_buffer()
+        for payload in crowd:
+            payload.close()
+    assert receive._pool[BUFFER_SIZES[0]]
+    assert kept()
+
+
 async def test_cancelling_loses_nothing(ends: Ends) -> None:
     """A `next` that is cancelled, again and again, has taken nothing: the payload is whole in the end."""
     data, taken = some_bytes(5 * MIB), bytearray()

@@ -1,6 +1,8 @@
 """`begin`, `chunk`, `commit`, `abort`: files in chunks, and everything that can be wrong with them."""
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +30,11 @@ def begin_unknown(peer: Peer, name: str) -> tuple[str, int]:
     reply = peer.ask({"cmd": "begin", "filename": name})
     assert reply["chunk_size"] >= 1 * MIB
     return reply["upload"], reply["chunk_size"]
+
+
+def resume(peer: Peer, name: str, upload: str) -> dict[str, Any]:
+    """Go on with an upload."""
+    return peer.ask({"cmd": "begin", "filename": name, "filesize": len(DATA), "upload": upload})
 
 
 def send(peer: Peer, upload: str, index: int, data: bytes, digest: str | None = None) -> dict[str, Any]:
@@ -159,9 +166,9 @@ def test_abort_drops_the_upload(server: ServerProcess, peer: Peer) -> None:
     """After `abort` the upload is unknown and nothing of it is left."""
     upload = begin(peer, "aborted")
     assert send(peer, upload, 0, PIECES[0])["ok"]
-    assert 1 == len(server.temporaries())
+    assert upload in server.partials()
     assert {"ok": True} == peer.ask({"cmd": "abort", "upload": upload})
-    assert [] == server.temporaries()
+    assert upload not in server.partials()
     for reply in (send(peer, upload, 1, PIECES[1]), commit(peer, upload), peer.ask({"cmd": "abort", "upload": upload})):
         assert "unknown_upload" == code(reply)
     assert not (server.root / "aborted").exists()
@@ -179,18 +186,78 @@ def test_upload_of_another_connection(server: ServerProcess, peer: Peer) -> None
     assert commit(peer, upload, b"12345")["ok"]
 
 
-def test_abandoned_uploads_go_with_their_connection(server: ServerProcess) -> None:
-    """A connection that ends, politely or in the middle of a chunk, takes its uploads with it."""
-    for leave in (Peer.close, Peer.reset, Peer.shutdown_write):
-        with server.connect() as peer:
-            upload, *_ = [begin(peer, f"abandoned{index}") for index in range(3)]
-            assert send(peer, upload, 0, PIECES[0])["ok"]
-            request = {"cmd": "chunk", "upload": upload, "index": 1, "size": CHUNK, "digest": "0" * 64}
-            peer.send(request, PIECES[1][: CHUNK // 2])
-            assert 3 == len(server.temporaries())
-            leave(peer)
-            eventually(server.has_no_temporaries, "abandoned uploads vanish")
-    assert [] == [*server.root.glob("abandoned*")]
+@pytest.mark.parametrize("leave", [Peer.close, Peer.reset, Peer.shutdown_write])
+def test_a_broken_upload_goes_on(server: ServerProcess, leave: Callable[[Peer], None]) -> None:
+    """However a connection ends, the next one goes on with its upload: what was confirmed is not sent again."""
+    name = f"broken by {leave.__name__}"
+    with server.connect() as peer:
+        upload = begin(peer, name)
+        for index in (0, 2):
+            assert send(peer, upload, index, PIECES[index])["ok"]
+        request = {"cmd": "chunk", "upload": upload, "index": 1, "size": CHUNK, "digest": leaf_of(PIECES[1])}
+        peer.send(request, PIECES[1][: CHUNK // 2])
+        leave(peer)
+        with server.connect() as other:
+            assert [[0, 0], [2, 2]] == resume(other, name, upload)["have"]
+            assert send(other, upload, 1, PIECES[1])["ok"]
+            assert commit(other, upload)["ok"]
+    assert DATA == (server.root / name).read_bytes()
+    eventually(lambda: upload not in server.partials(), "nothing is left of the upload")
+
+
+def test_a_killed_server_goes_on(tmp_path: Path) -> None:
+    """A server that was killed has every chunk that it had confirmed."""
+    with ServerProcess(tmp_path) as server, server.connect() as peer:
+        upload = begin(peer, "killed")
+        for index in (0, 1):
+            assert send(peer, upload, index, PIECES[index])["ok"]
+        server.kill()
+    with ServerProcess(tmp_path) as server, server.connect() as peer:
+        assert [[0, 1]] == resume(peer, "killed", upload)["have"]
+        assert send(peer, upload, 2, PIECES[2])["ok"]
+        assert commit(peer, upload)["ok"]
+    assert DATA == (tmp_path / "killed").read_bytes()
+
+
+def test_a_newcomer_takes_an_upload_over(server: ServerProcess, peer: Peer) -> None:
+    """Whoever resumes an upload owns it at once: the old owner, still connected, can write and publish no more."""
+    upload = begin(peer, "taken")
+    assert send(peer, upload, 0, PIECES[0])["ok"]
+    with server.connect() as other:
+        assert [[0, 0]] == resume(other, "taken", upload)["have"]
+        assert "lease_lost" == code(send(peer, upload, 1, bytes(CHUNK)))
+        assert "lease_lost" == code(send(peer, upload, 0, bytes(CHUNK)))
+        for index in (1, 2):
+            assert send(other, upload, index, PIECES[index])["ok"]
+        assert "incomplete" == code(commit(peer, upload))
+        assert commit(other, upload)["ok"]
+        assert "unknown_upload" == code(resume(peer, "taken", upload))
+    assert DATA == (server.root / "taken").read_bytes()
+
+
+def test_a_resumed_upload_must_be_the_same(peer: Peer) -> None:
+    """An upload is only resumed for the file it was begun for: same name, same size, an id that exists."""
+    upload = begin(peer, "same")
+    for keys in ({"filename": "other"}, {"filesize": 5}, {"upload": "0" * 32}, {"upload": "../same"}, {"upload": ""}):
+        request = {"cmd": "begin", "filename": "same", "filesize": len(DATA), "upload": upload, **keys}
+        assert "unknown_upload" == peer.refusal(request)
+    assert [] == resume(peer, "same", upload).get("have", [])
+    assert "bad_request" == peer.refusal({"cmd": "begin", "filename": "same", "upload": upload})
+
+
+def test_a_chunk_sent_again_counts_only_when_it_is_whole(server: ServerProcess) -> None:
+    """A confirmed chunk whose bytes are being written again is not had until they are verified again."""
+    with server.connect() as peer:
+        upload = begin(peer, "again")
+        for index in (0, 1):
+            assert send(peer, upload, index, PIECES[index])["ok"]
+        assert "integrity" == code(send(peer, upload, 0, bytes(CHUNK), leaf_of(PIECES[0])))
+    with server.connect() as peer:
+        assert [[1, 1]] == resume(peer, "again", upload)["have"]
+        for index in (0, 2):
+            assert send(peer, upload, index, PIECES[index])["ok"]
+        assert commit(peer, upload)["ok"]
+    assert DATA == (server.root / "again").read_bytes()
 
 
 def test_number_of_open_uploads_is_bounded(server: ServerProcess, peer: Peer) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from ftpd.payload.workers import Workers
 from ftpd.store.base import Store
-from ftpd.store.local import LocalStore
+from ftpd.store.local import PARTIAL_TTL_S, LocalStore
 from ftpd.store.memory import MemoryStore
 from ftpd.wire.messages import Durability
 
@@ -40,8 +40,14 @@ async def open_local(workers: Workers) -> AsyncIterator[OpenLocal]:
     """A way to open local stores that are closed after the test."""
     async with AsyncExitStack() as closing:
 
-        def opener(root: Path, *, durability: Durability = Durability.NONE, read_only: bool = False) -> LocalStore:
-            store = LocalStore(root, workers, durability=durability, read_only=read_only)
+        def opener(
+            root: Path,
+            *,
+            durability: Durability = Durability.NONE,
+            read_only: bool = False,
+            partial_ttl_s: float = PARTIAL_TTL_S,
+        ) -> LocalStore:
+            store = LocalStore(root, workers, durability=durability, read_only=read_only, partial_ttl_s=partial_ttl_s)
             closing.push_async_callback(store.close)
             return store
 

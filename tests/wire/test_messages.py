@@ -22,7 +22,7 @@ FULL: dict[str, tuple[type[Request], Header]] = {
     ),
     "begin": (
         messages.Begin,
-        {"filename": "a", "filesize": 3, "if_exists": "skip", "mtime": 1, "mtime_ns": 2, "mode": 0},
+        {"filename": "a", "filesize": 3, "upload": "u", "if_exists": "skip", "mtime": 1, "mtime_ns": 2, "mode": 0},
     ),
     "chunk": (messages.Chunk, {"upload": "u", "index": 0, "size": 3, "digest": "d"}),
     "commit": (messages.Commit, {"upload": "u", "chunks": 1, "root": "r"}),

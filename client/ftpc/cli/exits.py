@@ -53,6 +53,7 @@ _BY_CODE = {
     "busy": Exit.TEMPORARY,
     "timeout": Exit.TEMPORARY,
     "going_away": Exit.TEMPORARY,
+    "lease_lost": Exit.CONFLICT,
     "unavailable": Exit.TEMPORARY,
     "forbidden": Exit.FORBIDDEN,
     "read_only": Exit.FORBIDDEN,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ftpc.cli.exits import Exit
 from ftpc.cli.jobs import Outcome, pick_display, run_job
-from ftpc.cli.options import Parser, add_jobs, new_parser, refuse_twins
+from ftpc.cli.options import Parser, add_jobs, add_patience, new_parser, refuse_twins
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import LocalFileError
@@ -25,6 +25,7 @@ def make_parser(verb: str) -> Parser:
     parser.add_argument("remotes", nargs="+", metavar="REMOTE", help="a remote file")
     parser.add_argument("-o", "--output", metavar="PATH", help="a file or folder; - is standard output (default: .)")
     add_jobs(parser)
+    add_patience(parser)
     return parser
 
 

@@ -19,6 +19,8 @@ class Outcome(NamedTuple):
 
     size: int
     skipped: bool = False
+    resumed: int = 0
+    """Bytes of it that were there already."""
 
 
 async def run_job(
@@ -94,5 +96,6 @@ def _sum_up(outcomes: Sequence[Outcome], errors: Sequence[FtpcError], seconds: f
     extras = [f"{skipped} skipped"] if skipped else []
     extras += ["verified" if moved else "nothing to verify"]
     extras += [f"but {len(errors)} failed"] if errors else []
-    figures = f"{size_text(size)} in {seconds_text(seconds)} ({rate_text(size, seconds)})"
+    moved_size = size - sum(outcome.resumed for outcome in moved)
+    figures = f"{size_text(size)} in {seconds_text(seconds)} ({rate_text(moved_size, seconds)})"
     terminal.say(", ".join((count_text(len(moved), "file"), figures, *extras)))

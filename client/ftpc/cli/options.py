@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from ftpc.address import DEFAULT_SERVER
 from ftpc.cli.exits import Exit
+from ftpc.connection import CONNECT_S, RETRIES, STALL_S
 
 
 class Parser(argparse.ArgumentParser):
@@ -67,6 +68,22 @@ def add_jobs(parser: Parser) -> None:
     )
 
 
+def add_patience(parser: Parser) -> None:
+    """Add how long a transfer waits, and how often it tries."""
+    parser.add_argument(
+        "--retries", type=_retries, default=RETRIES, metavar="N",
+        help="tries in a row to mend a lost connection (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--connect-timeout", type=_seconds, default=CONNECT_S, metavar="S",
+        help="seconds a server may take to answer at all (default: %(default)g)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--stall-timeout", type=_seconds, default=STALL_S, metavar="S",
+        help="seconds without any movement after which a connection is lost (default: %(default)g)",
+    )  # fmt: skip
+
+
 def choice_of(kind: type[StrEnum]) -> Callable[[str], StrEnum]:
     """Make the type of an option that takes one of a few words."""
 
@@ -86,6 +103,22 @@ def refuse_twins(verb: str, targets: Sequence[str], sources: Sequence[str]) -> N
         if target in seen:
             Parser(prog=f"ftpc {verb}").error(f"{seen[target]} and {source} would both become {target}")
         seen[target] = source
+
+
+def _retries(text: str) -> int:
+    if not text.isdecimal() or int(text) > 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1000000")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return seconds
 
 
 def _jobs(text: str) -> int:

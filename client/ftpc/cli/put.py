@@ -7,11 +7,12 @@ from pathlib import Path
 
 from ftpc.cli.exits import Exit
 from ftpc.cli.jobs import Outcome, pick_display, run_job
-from ftpc.cli.options import Parser, add_jobs, choice_of, new_parser, refuse_twins
+from ftpc.cli.options import Parser, add_jobs, add_patience, choice_of, new_parser, refuse_twins
 from ftpc.cli.terminal import Terminal
-from ftpc.client import Client
+from ftpc.client import Client, PutResult
 from ftpc.errors import LocalFileError
 from ftpc.progress import Progress
+from ftpc.ui.text import count_text, size_text
 from ftpd.wire.messages import IfExists
 
 EXAMPLES = """\
@@ -19,6 +20,8 @@ EXAMPLES = """\
   ftpc put a.csv b.csv --to data/2026  as data/2026/a.csv and data/2026/b.csv
   ftpc put report.pdf --as final.pdf   under another name
   pg_dump db | ftpc put - --as db.sql  what comes from a pipe
+
+A broken upload goes on with the same command, or with ftpc resume.
 """
 
 
@@ -36,7 +39,11 @@ def make_parser(verb: str) -> Parser:
         metavar="|".join(IfExists),
         help="what happens to a name that is taken (default: overwrite)",
     )
+    parser.add_argument(
+        "--no-resume", dest="resume", action="store_false", help="begin afresh, and leave nothing to go on with"
+    )
     add_jobs(parser)
+    add_patience(parser)
     return parser
 
 
@@ -63,9 +70,22 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
             terminal.say(f"{file}: skipped, {result.remote} exists")
         elif result.remote != client.remote_name(remote):
             terminal.say(f"{file}: stored as {result.remote}")
-        return Outcome(result.size, result.skipped)
+        if not terminal.json:
+            tell_of_break(file, result, terminal)
+        return Outcome(result.size, result.skipped, result.resumed)
 
     return await run_job(files, put, args.jobs, terminal, display)
+
+
+def tell_of_break(file: str, result: PutResult, terminal: Terminal) -> None:
+    """Say what became of an earlier, broken upload of the file, and of chunks that arrived damaged."""
+    if result.restarted:
+        terminal.say(f"{file}: it has changed since it was broken off, or the server has dropped it: begun afresh")
+    if result.resumed:
+        kept = " and are still the same" if result.changed else ""
+        terminal.say(f"{file}: {size_text(result.resumed)} of it were there already{kept}")
+    if result.repaired:
+        terminal.say(f"{file}: {count_text(result.repaired, 'chunk')} arrived damaged and were sent again")
 
 
 def _standard_input() -> int:

@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
-import gc
 import importlib
 import os
 import signal
+import time
 from argparse import Namespace
 from collections.abc import Coroutine, Sequence
 from typing import Protocol, TextIO, cast
@@ -32,7 +32,7 @@ def run_verb(module: str, verb: str, arguments: Sequence[str]) -> int:
     code = cast("Verb", importlib.import_module(module))
     args = code.make_parser(verb).parse_args(arguments)
     terminal = Terminal(json=args.json, quiet=args.quiet, verbose=args.verbose)
-    gc.enable()
+    started = time.time()
     try:
         status = asyncio.run(_interruptible(_connected(code, args, terminal), terminal))
         terminal.stdout.flush()
@@ -45,7 +45,20 @@ def run_verb(module: str, verb: str, arguments: Sequence[str]) -> int:
             return Exit.PIPE
         terminal.complain(LocalFileError(f"standard output: {exc.strerror or exc}"))
         return Exit.LOCAL
+    if status != Exit.OK and hasattr(args, "resume"):
+        _tell_how_to_go_on(started, terminal)
     return status
+
+
+def _tell_how_to_go_on(started: float, terminal: Terminal) -> None:
+    """Say what continues the uploads that this command has begun and not finished."""
+    from ftpc.cli.state import state_folder
+    from ftpc.jobs import unfinished
+
+    with contextlib.suppress(FtpcError):
+        for job in unfinished(state_folder()):
+            if job.changed >= started and not job.is_running:
+                terminal.say(f"ftpc: {job.task.local} is not finished; go on with: ftpc resume {job.id}")
 
 
 def _abandon(stream: TextIO) -> None:
@@ -55,11 +68,26 @@ def _abandon(stream: TextIO) -> None:
 
 
 async def _connected(code: Verb, args: Namespace, terminal: Terminal) -> Exit:
-    async with connect(args.server, connections=getattr(args, "jobs", 1)) as client:
+    async with _client_for(args) as client:
         if terminal.verbose:
             greeting = await client.hello()
             terminal.say(f"{client.address}: {greeting.server}, durability {greeting.durability.value}")
         return await code.run(args, client, terminal)
+
+
+def _client_for(args: Namespace) -> Client:
+    if not hasattr(args, "retries"):
+        return connect(args.server)
+    from ftpc.cli.state import state_folder
+
+    return connect(
+        args.server,
+        connections=args.jobs,
+        connect_timeout_s=args.connect_timeout,
+        stall_timeout_s=args.stall_timeout,
+        retries=args.retries,
+        jobs=state_folder() if getattr(args, "resume", False) else None,
+    )
 
 
 async def _interruptible(work: Coroutine[None, None, Exit], terminal: Terminal) -> Exit:

@@ -8,13 +8,14 @@ from typing import NamedTuple
 from ftpc.connection import Connection
 from ftpc.errors import ChangedError, FtpcError, IntegrityError, ProtocolError, RefusedError
 from ftpc.files import LocalSource, PipeSource
+from ftpc.jobs import UploadJob
 from ftpc.progress import Item, Phase, Progress
 from ftpd.payload.send import send_payload
 from ftpd.payload.workers import Workers
-from ftpd.wire.digests import Tree, chunk_count, hash_leaf, tree_of
+from ftpd.wire.digests import Tree, chunk_count, hash_leaf, size_of_chunk, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import CHUNKS_IN_FLIGHT, DIGEST_SIZE, MAX_STREAM_CHUNKS, MIN_CHUNK, SMALL_PUT, STREAM_CHUNK
-from ftpd.wire.messages import Begin, Begun, Chunk, Commit, Confirmed, IfExists, Put, Stored
+from ftpd.wire.messages import Begin, Begun, Chunk, Commit, Confirmed, IfExists, Put, Stat, Status, Stored
 
 
 class Plan(NamedTuple):
@@ -27,9 +28,9 @@ class Plan(NamedTuple):
 
 
 async def upload_file(
-    connection: Connection, source: LocalSource, plan: Plan, item: Item, progress: Progress
+    connection: Connection, source: LocalSource, plan: Plan, job: UploadJob, item: Item, progress: Progress
 ) -> Stored:
-    """Send a local file. Cancelling is safe: the server drops what it has.
+    """Send a local file, or what the server does not have of it yet. Cancelling is safe: `job` knows how to go on.
 
     Raises:
         ChangedError: the file changed while it was being sent.
@@ -40,7 +41,7 @@ async def upload_file(
         with _integrity():
             if source.size <= SMALL_PUT:
                 return await _put(connection, source, plan)
-            return await _chunked(connection, source, plan, item, progress)
+            return await _chunked(connection, source, plan, job, item, progress)
     except IntegrityError:
         source.check_unchanged()  # which would explain it
         raise
@@ -66,41 +67,106 @@ async def _put(connection: Connection, source: LocalSource, plan: Plan) -> Store
     return stored
 
 
-async def _chunked(connection: Connection, source: LocalSource, plan: Plan, item: Item, progress: Progress) -> Stored:
+async def _chunked(
+    connection: Connection, source: LocalSource, plan: Plan, job: UploadJob, item: Item, progress: Progress
+) -> Stored:
+    begun = await _begin(connection, source, plan, job)
+    if begun is None:
+        return Stored(filename=plan.remote, filesize=source.size, root=_tree(source, job).root)
+    if begun.skipped:
+        return Stored(filename=plan.remote, filesize=source.size, skipped=True)
+    chunk_size, count = begun.chunk_size, chunk_count(source.size, begun.chunk_size)
+    there = {index for first, last in begun.have for index in range(first, min(last + 1, count))}
+    if job.has_changed:
+        # Whatever is still the same has the same digest. The rest is sent in its place.
+        there = {index for index in there if await _is_same(source, job, index)}
+        job.has_changed = False
+    there &= job.leaves.keys()  # of others nobody here knows what they should be
+    item.done = item.resumed = sum(size_of_chunk(source.size, chunk_size, index) for index in there)
+    progress.update(item)
+    async with _confirming(connection, item, progress, TRIES) as flight:
+        await _send(connection, source, job, [index for index in range(count) if index not in there], flight)
+        while damaged := await flight.damaged():
+            source.check_unchanged()
+            await _send(connection, source, job, damaged, flight)
+    source.check_unchanged()
+    return await _commit(connection, begun, _tree(source, job), item, progress)
+
+
+async def _begin(connection: Connection, source: LocalSource, plan: Plan, job: UploadJob) -> Begun | None:
+    """Open the upload, or go on with the one that the job knows of if the server still has it.
+
+    Gives None if that one has been published, and only the reply that said so was lost.
+    """
     mtime, mtime_ns, mode = _metadata(source, plan)
     request = Begin(
         filename=plan.remote,
         filesize=source.size,
+        upload=job.upload,
         if_exists=plan.if_exists,
         mtime=mtime,
         mtime_ns=mtime_ns,
         mode=mode,
     )
-    begun = await connection.ask(request, Begun)
+    try:
+        begun = await connection.ask(request, Begun)
+    except RefusedError as exc:
+        if job.upload is None or exc.code != ErrorCode.UNKNOWN_UPLOAD:
+            raise
+        if await _is_published(connection, source, plan, job):
+            return None
+        job.upload = request.upload = None
+        begun = await connection.ask(request, Begun)
     if begun.skipped:
-        return Stored(filename=plan.remote, filesize=source.size, skipped=True)
+        return begun
     _check(begun, connection, source.size)
-    count = chunk_count(source.size, begun.chunk_size)
-    leaves = bytearray()
-    async with _confirming(connection, item, progress) as flight:
-        hashing: asyncio.Task[bytes] | None = None
-        try:
-            for index in range(count):
-                offset = index * begun.chunk_size
-                size = min(begun.chunk_size, source.size - offset)
-                leaf = await (hashing or source.leaf(offset, size))
-                hashing = None
-                if index + 1 < count:
-                    rest = source.size - offset - size
-                    hashing = asyncio.create_task(source.leaf(offset + size, min(begun.chunk_size, rest)))
-                leaves += leaf
-                await flight.announce(Chunk(upload=begun.upload, index=index, size=size, digest=leaf.hex()))
-                with connection.errors(), _changes(source):
-                    await send_payload(connection.channel, source, offset, size)
-        finally:
-            await _stop(hashing)
-    source.check_unchanged()
-    return await _commit(connection, begun, Tree(source.size, begun.chunk_size, bytes(leaves)), item, progress)
+    if begun.upload != job.upload or begun.chunk_size != job.chunk_size:
+        job.begin(begun.upload, begun.chunk_size)
+    return begun
+
+
+async def _is_published(connection: Connection, source: LocalSource, plan: Plan, job: UploadJob) -> bool:
+    if job.has_changed or len(job.leaves) < chunk_count(source.size, job.chunk_size):
+        return False
+    try:
+        status = await connection.ask(Stat(filename=plan.remote), Status)
+    except RefusedError:
+        return False
+    return status.root == _tree(source, job).root
+
+
+def _tree(source: LocalSource, job: UploadJob) -> Tree:
+    leaves = (job.leaves[index] for index in range(chunk_count(source.size, job.chunk_size)))
+    return Tree(source.size, job.chunk_size, b"".join(leaves))
+
+
+async def _is_same(source: LocalSource, job: UploadJob, index: int) -> bool:
+    offset = index * job.chunk_size
+    leaf = await source.leaf(offset, size_of_chunk(source.size, job.chunk_size, index))
+    return job.leaves.get(index) == leaf
+
+
+async def _send(
+    connection: Connection, source: LocalSource, job: UploadJob, indexes: list[int], flight: "_Flight"
+) -> None:
+    """Send chunks, computing the digest of each while the one before it is on its way."""
+    hashing: asyncio.Task[bytes] | None = None
+
+    def hash_chunk(index: int) -> asyncio.Task[bytes]:
+        size = size_of_chunk(source.size, job.chunk_size, index)
+        return asyncio.create_task(source.leaf(index * job.chunk_size, size))
+
+    try:
+        for place, index in enumerate(indexes):
+            leaf = await (hashing or hash_chunk(index))
+            hashing = hash_chunk(indexes[place + 1]) if place + 1 < len(indexes) else None
+            job.note(index, leaf)
+            offset, size = index * job.chunk_size, size_of_chunk(source.size, job.chunk_size, index)
+            await flight.announce(Chunk(upload=job.upload or "", index=index, size=size, digest=leaf.hex()))
+            with connection.errors(), _changes(source):
+                await send_payload(connection.channel, source, offset, size)
+    finally:
+        await _stop(hashing)
 
 
 async def upload_stream(
@@ -126,7 +192,7 @@ async def _streamed(
     size = 0
     # One fills while the other is on its way.
     buffers = [memoryview(bytearray(begun.chunk_size)) for _ in range(2)]
-    async with _confirming(connection, item, progress) as flight:
+    async with _confirming(connection, item, progress, 1) as flight:
         filling: asyncio.Task[int] | None = asyncio.create_task(source.fill(buffers[0]))
         try:
             while filling is not None:
@@ -152,30 +218,51 @@ async def _streamed(
 def _check(begun: Begun, connection: Connection, size: int | None) -> None:
     """Do not believe what can not be: a chunk size from the wire must not become memory or a loop of ours."""
     sane = begun.chunk_size == STREAM_CHUNK if size is None else begun.chunk_size >= MIN_CHUNK
+    end = 0
+    for first, last in begun.have if sane else ():
+        sane = sane and end <= first <= last < chunk_count(size or 0, begun.chunk_size)
+        end = last + 1
     if not sane or chunk_count(size or 0, begun.chunk_size) > MAX_STREAM_CHUNKS:
         connection.is_usable = False
-        raise ProtocolError(f"the server wants chunks of {begun.chunk_size} bytes, which makes no sense")
+        raise ProtocolError(f"the server wants chunks of {begun.chunk_size} bytes, or has some, which makes no sense")
 
 
 _NOTHING = Chunk(upload="", index=0, size=0, digest="")
 """Never sent: waiting for its confirmation tells how the connection ended."""
 
+TRIES = 4
+"""How often a chunk that arrives damaged is sent before the way counts as broken."""
+
 
 class _Flight:
     """Chunks that are announced but not confirmed, at most `CHUNKS_IN_FLIGHT`."""
 
-    def __init__(self, connection: Connection, item: Item, progress: Progress) -> None:
+    def __init__(self, connection: Connection, item: Item, progress: Progress, tries: int) -> None:
         self._connection = connection
+        self._limit = tries
         self._item = item
         self._progress = progress
         self._room = asyncio.Semaphore(CHUNKS_IN_FLIGHT)
         self._announced: asyncio.Queue[Chunk | None] = asyncio.Queue()
+        self._damaged: list[int] = []
+        self._tries: dict[int, int] = {}
+        self._landed = asyncio.Event()
+        self._landed.set()
+        self._open = 0
 
     async def announce(self, chunk: Chunk) -> None:
         """Send the header of a chunk; its bytes follow. Waits while too many are unconfirmed."""
         await self._room.acquire()
+        self._open += 1
+        self._landed.clear()
         self._announced.put_nowait(chunk)
         await self._connection.send(chunk)
+
+    async def damaged(self) -> list[int]:
+        """Wait until all chunks are answered; give those that have to be sent again."""
+        await self._landed.wait()
+        damaged, self._damaged = self._damaged, []
+        return damaged
 
     def land(self) -> None:
         """Say that no more chunks will be announced."""
@@ -184,15 +271,42 @@ class _Flight:
     async def confirm(self) -> None:
         """Read the confirmations as they come."""
         while (chunk := await self._announced.get()) is not None:
-            await self._connection.read_reply(Confirmed)
+            if await self._is_confirmed(chunk):
+                self._item.done += chunk.size
+                self._progress.update(self._item)
             self._room.release()
-            self._item.done += chunk.size
-            self._progress.update(self._item)
+            self._open -= 1
+            if not self._open:
+                self._landed.set()
+
+    async def _is_confirmed(self, chunk: Chunk) -> bool:
+        try:
+            await self._connection.read_reply(Confirmed)
+        except RefusedError as exc:
+            tries = self._tries[chunk.index] = self._tries.get(chunk.index, 1) + 1
+            if exc.code != ErrorCode.INTEGRITY or tries > self._limit:
+                raise
+            self._item.repaired += 1
+            self._damaged.append(chunk.index)
+            return False
+        return True
 
     async def watch(self) -> None:
         """Notice the end of the connection while nothing is on its way: what is to be sent may be long in coming."""
         await self._connection.channel.ended.wait()
         self._announced.put_nowait(_NOTHING)
+
+    async def watch_for_stall(self) -> None:
+        """Give up if for too long neither a chunk is confirmed nor a byte acknowledged."""
+        patience_s = self._connection.stall_timeout_s
+        before: tuple[int, int | None] = (-1, None)
+        channel = self._connection.channel
+        while before != (now := (self._item.done, channel.acknowledged)) or not self._open:
+            before = now
+            await asyncio.sleep(patience_s)
+        msg = f"nothing moved for {patience_s:g} s"
+        with self._connection.errors():
+            raise ConnectionAbortedError(msg)
 
 
 @contextmanager
@@ -216,15 +330,17 @@ def _changes(source: LocalSource) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _confirming(connection: Connection, item: Item, progress: Progress) -> AsyncIterator[_Flight]:
+async def _confirming(connection: Connection, item: Item, progress: Progress, tries: int) -> AsyncIterator[_Flight]:
     """Read confirmations while the block sends; the first error of either side ends both."""
-    flight = _Flight(connection, item, progress)
+    flight = _Flight(connection, item, progress, tries)
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(flight.confirm())
-            watching = group.create_task(flight.watch())
+            watching = [group.create_task(flight.watch()), group.create_task(flight.watch_for_stall())]
             yield flight
-            watching.cancel()
+            await flight.damaged()  # all are answered
+            for task in watching:
+                task.cancel()
             flight.land()
     except BaseExceptionGroup as errors:
         connection.is_usable = False

@@ -9,15 +9,16 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Callable
 
 from ftpd.payload.files import FileSink
 from ftpd.payload.workers import Workers
-from ftpd.store.base import Upload, UploadPlan
+from ftpd.store.base import Upload, UploadPlan, wrong_chunk
 from ftpd.store.local.beneath import Beneath
 from ftpd.store.local.digests import DigestCache, State
 from ftpd.store.local.errors import ROOT_GONE, from_os_error, os_errors
 from ftpd.store.names import free_names
-from ftpd.wire.digests import Buffer, Digest, Tree
+from ftpd.wire.digests import Buffer, Digest, Hasher, Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.messages import IfExists
 from ftpd.wire.paths import RemotePath
@@ -36,14 +37,14 @@ class Landing:
         self.mode = 0o666 & ~_umask()
 
 
-def check_free(root: Beneath, plan: UploadPlan) -> bool:
+def check_free(root: Beneath, plan: UploadPlan, stored: int = 0) -> bool:
     """Refuse what can be refused before the first byte. Returns False if the upload is to be skipped.
 
     Only for the sake of an early answer: all of it is decided again when the upload is published.
     """
     if plan.size is not None:
         space = os.fstatvfs(root.fd)
-        if plan.size > space.f_bavail * space.f_frsize:
+        if plan.size - stored > space.f_bavail * space.f_frsize:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     found = _find(root, plan.path)
     if found is None:
@@ -54,27 +55,61 @@ def check_free(root: Beneath, plan: UploadPlan) -> bool:
     return plan.if_exists is not IfExists.SKIP
 
 
+def open_temporary(name: str, folder: int, *, create: bool) -> int:
+    """Open a file of the state folder for writing."""
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT | os.O_EXCL if create else 0)
+    try:
+        return os.open(name, flags, 0o600, dir_fd=folder)
+    except FileNotFoundError as exc:
+        if not create:
+            raise
+        raise FtpdError(ErrorCode.UNAVAILABLE, ROOT_GONE) from exc
+
+
 class LocalUpload(Upload):
     """An upload into a temporary file of the state folder."""
 
-    def __init__(self, landing: Landing, plan: UploadPlan) -> None:
+    def __init__(self, landing: Landing, plan: UploadPlan, folder: int, name: str | None = None) -> None:
+        """Make a file in a folder of the state; with a name it is there already, and opened later."""
         self._landing = landing
         self._plan = plan
-        self._temporary = secrets.token_hex(16)
-        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-        try:
-            self._fd = os.open(self._temporary, flags, 0o600, dir_fd=landing.temporary)
-        except FileNotFoundError as exc:
-            raise FtpdError(ErrorCode.UNAVAILABLE, ROOT_GONE) from exc
-        self._sink = FileSink(self._fd, landing.workers)
+        self._folder = folder
+        self.name = name or secrets.token_hex(16)
+        self.leaves = {}
+        self._fd = -1 if name else open_temporary(self.name, folder, create=True)
         self._over = False
 
     async def write(self, offset: int, data: Buffer, digest: Digest) -> None:
         """See `Upload.write`."""
+        await self._write(offset, data, digest, None)
+
+    async def seal(self, index: int, offset: int, data: Buffer, digest: Hasher, leaf: bytes) -> None:
+        """See `Upload.seal`."""
+
+        def keep() -> None:
+            actual = digest.digest()
+            if actual != leaf:
+                raise wrong_chunk(self._plan.path, index, leaf, actual)
+            self._keep(index, leaf)
+
+        await self._write(offset, data, digest, keep)
+
+    async def reopen(self, index: int) -> None:
+        """See `Upload.reopen`."""
+        self.leaves.pop(index, None)
+
+    async def suspend(self) -> None:
+        """See `Upload.suspend`."""
+        await self.discard()
+
+    async def _write(self, offset: int, data: Buffer, digest: Digest, then: Callable[[], object] | None) -> None:
         try:
-            await self._sink.write(offset, data, digest)
+            await FileSink(self._fd, self._landing.workers).write(offset, data, digest, then)
         except OSError as exc:
             raise from_os_error(exc, self._plan.path) from exc
+
+    def _keep(self, index: int, leaf: bytes) -> None:
+        self.leaves[index] = leaf
 
     async def publish(self, tree: Tree) -> RemotePath | None:
         """See `Upload.publish`."""
@@ -96,7 +131,7 @@ class LocalUpload(Upload):
         with contextlib.suppress(OSError):  # of no consequence: what was acknowledged has been synced
             os.close(self._fd)
         with contextlib.suppress(OSError):  # published, or the folder is gone; what stays is swept at the next start
-            os.unlink(self._temporary, dir_fd=self._landing.temporary)
+            os.unlink(self.name, dir_fd=self._folder)
 
     def _publish(self, tree: Tree) -> RemotePath | None:
         landing, plan = self._landing, self._plan
@@ -131,16 +166,16 @@ class LocalUpload(Upload):
             found = _find_in(folder, path.name)
             if found is not None:
                 _check_replaceable(found, path)
-            os.rename(self._temporary, path.name, src_dir_fd=self._landing.temporary, dst_dir_fd=folder)
+            os.rename(self.name, path.name, src_dir_fd=self._folder, dst_dir_fd=folder)
             return path
         for name in free_names(path) if if_exists is IfExists.RENAME else (path,):
             try:
                 # Unlike a rename, a link never replaces: of many at once exactly one gets the name.
-                os.link(self._temporary, name.name, src_dir_fd=self._landing.temporary, dst_dir_fd=folder)
+                os.link(self.name, name.name, src_dir_fd=self._folder, dst_dir_fd=folder)
             except FileExistsError:
                 continue
             with contextlib.suppress(OSError):  # the name is there, which is what counts
-                os.unlink(self._temporary, dir_fd=self._landing.temporary)
+                os.unlink(self.name, dir_fd=self._folder)
             return name
         if if_exists is IfExists.SKIP:
             return None

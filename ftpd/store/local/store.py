@@ -18,11 +18,15 @@ from ftpd.store.base import Details, Listing, Store, StoredFile, Upload, UploadP
 from ftpd.store.local.beneath import Beneath
 from ftpd.store.local.digests import DigestCache, State, was_written_to
 from ftpd.store.local.errors import os_errors
+from ftpd.store.local.partials import Partials
 from ftpd.store.local.publish import Landing, LocalUpload, check_free
 from ftpd.wire.digests import Buffer, Digest, Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.messages import Algorithm, Durability, Entry, EntryType
 from ftpd.wire.paths import STATE_FOLDER, RemotePath, is_nameable
+
+PARTIAL_TTL_S = 7 * 24 * 3600.0
+"""How long an unfinished upload is kept: a laptop may be away for a week."""
 
 
 class LocalStore(Store):
@@ -33,8 +37,15 @@ class LocalStore(Store):
     """
 
     def __init__(
-        self, root: str | os.PathLike[str], workers: Workers, *, durability: Durability, read_only: bool = False
+        self,
+        root: str | os.PathLike[str],
+        workers: Workers,
+        *,
+        durability: Durability,
+        read_only: bool = False,
+        partial_ttl_s: float = PARTIAL_TTL_S,
     ) -> None:
+        self._partial_ttl_s = partial_ttl_s
         self.durability = durability
         self.read_only = read_only
         self._workers = workers
@@ -47,19 +58,16 @@ class LocalStore(Store):
                 undo.callback(self._digests.close)
             else:
                 state = Path(root) / STATE_FOLDER
-                self._digests, self._landing = self._open_state(state, undo)
+                self._digests, self._landing, self._partials = self._open_state(state, undo)
             self._closing = undo.pop_all()
 
-    def _open_state(self, state: Path, undo: contextlib.ExitStack) -> tuple[DigestCache, Landing]:
+    def _open_state(self, state: Path, undo: contextlib.ExitStack) -> tuple[DigestCache, Landing, Partials]:
         # Opened beneath the root like everything else: a link in place of the folder is refused.
         state.mkdir(mode=0o700, exist_ok=True)
         folder = self._root.open_folder(RemotePath((STATE_FOLDER,)))
         undo.callback(os.close, folder)
         _lock(folder, undo, state.parent)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir("tmp", 0o700, dir_fd=folder)
-        temporary = self._root.open_folder(RemotePath((STATE_FOLDER, "tmp")))
-        undo.callback(os.close, temporary)
+        temporary, partial = (self._open_state_folder(name, folder, undo) for name in ("tmp", "partial"))
         # What a killed server left behind: the lock says that nobody is writing to it.
         for debris in os.listdir(temporary):  # noqa: PTH208 (a descriptor)
             with contextlib.suppress(OSError):
@@ -67,7 +75,15 @@ class LocalStore(Store):
         digests = DigestCache(state / "digests.sqlite")
         undo.callback(digests.close)
         sync = self.durability is Durability.FULL
-        return digests, Landing(self._root, temporary, digests, self._workers, sync=sync)
+        landing = Landing(self._root, temporary, digests, self._workers, sync=sync)
+        return digests, landing, Partials(landing, partial, self._partial_ttl_s)
+
+    def _open_state_folder(self, name: str, state: int, undo: contextlib.ExitStack) -> int:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=state)
+        folder = self._root.open_folder(RemotePath((STATE_FOLDER, name)))
+        undo.callback(os.close, folder)
+        return folder
 
     async def stat(self, path: RemotePath) -> tuple[Details, Tree | None]:
         """See `Store.stat`."""
@@ -85,7 +101,20 @@ class LocalStore(Store):
         """See `Store.begin`."""
         if self.read_only:
             raise FtpdError(ErrorCode.READ_ONLY, "this server is read-only")
+        if plan.chunk_size is not None:
+            return await self._partials.begin(plan)
         return await self._workers.acquire(lambda: self._begin(plan), _drop)
+
+    async def resume(self, name: str, plan: UploadPlan) -> Upload | None:
+        """See `Store.resume`."""
+        if self.read_only:
+            raise FtpdError(ErrorCode.READ_ONLY, "this server is read-only")
+        return await self._partials.resume(name, plan)
+
+    async def sweep(self) -> None:
+        """See `Store.sweep`."""
+        if not self.read_only:
+            await self._partials.sweep()
 
     async def checksum(self, path: RemotePath, algorithm: Algorithm) -> str:
         """See `Store.checksum`."""
@@ -130,7 +159,7 @@ class LocalStore(Store):
         with os_errors(plan.path, self._root):
             if not check_free(self._root, plan):
                 return None
-            return LocalUpload(self._landing, plan)
+            return LocalUpload(self._landing, plan, self._landing.temporary)
 
     def _checksum(self, path: RemotePath, algorithm: Algorithm, stop: threading.Event) -> str:
         file, found = self._open_regular(path)

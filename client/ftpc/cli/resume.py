@@ -1,0 +1,59 @@
+"""`ftpc resume`: go on with uploads that were broken off."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from ftpc.cli.exits import Exit
+from ftpc.cli.jobs import Outcome, pick_display, run_job
+from ftpc.cli.options import Parser, add_jobs, add_patience, new_parser
+from ftpc.cli.put import tell_of_break
+from ftpc.cli.state import state_folder
+from ftpc.cli.terminal import Terminal
+from ftpc.cli.unfinished import EXAMPLES, pick
+from ftpc.client import Client, connect
+from ftpc.jobs import Unfinished
+from ftpc.progress import Progress
+from ftpd.wire.messages import IfExists
+
+
+def make_parser(verb: str) -> Parser:
+    """Make the parser of its command line."""
+    parser = new_parser(verb, "Go on with uploads that were broken off: all, or those named.", EXAMPLES)
+    parser.add_argument("ids", nargs="*", metavar="JOB", help="as ftpc jobs lists them")
+    add_jobs(parser)
+    add_patience(parser)
+    return parser
+
+
+async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
+    """Upload the rest of each."""
+    del client  # every job knows its own server
+    jobs = pick(args.ids)
+    if not jobs:
+        terminal.say("there is nothing to go on with")
+        return Exit.OK
+    display = pick_display(args.progress, terminal)
+    display.expect(len(jobs), sum(job.size for job in jobs))
+
+    async def go_on(job: Unfinished, progress: Progress) -> Outcome:
+        async with connect(
+            job.task.server,
+            connect_timeout_s=args.connect_timeout,
+            stall_timeout_s=args.stall_timeout,
+            retries=args.retries,
+            jobs=state_folder(),
+        ) as own:
+            result = await own.put(
+                Path(job.task.local),
+                job.task.remote,
+                if_exists=IfExists(job.if_exists),
+                preserve=job.preserve,
+                progress=progress,
+            )
+        if terminal.json:
+            terminal.json_data(event="done", local=job.task.local, **result._asdict())
+        else:
+            tell_of_break(job.task.local, result, terminal)
+        return Outcome(result.size, result.skipped, result.resumed)
+
+    return await run_job(jobs, go_on, args.jobs, terminal, display)

@@ -1,0 +1,58 @@
+"""`ftpc jobs`: the uploads that were broken off on this machine, and that can be gone on with."""
+
+import time
+from argparse import Namespace
+
+from ftpc.cli.exits import Exit
+from ftpc.cli.options import Parser, new_parser
+from ftpc.cli.state import state_folder
+from ftpc.cli.terminal import Terminal
+from ftpc.client import Client
+from ftpc.errors import FtpcError
+from ftpc.jobs import Unfinished, unfinished
+from ftpc.ui.text import safe_text, seconds_text, size_text
+
+EXAMPLES = """\
+  ftpc jobs                  what was broken off, the newest first
+  ftpc resume                go on with all of it
+  ftpc resume 1a2b3c4d5e     go on with one
+  ftpc cancel 1a2b3c4d5e     forget one
+"""
+
+
+class NoSuchJobError(FtpcError):
+    """No unfinished upload has that name."""
+
+    code = "not_found"
+
+
+def make_parser(verb: str) -> Parser:
+    """Make the parser of its command line."""
+    return new_parser(verb, "List the uploads that were broken off on this machine.", EXAMPLES)
+
+
+async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
+    """Print the list."""
+    del args, client
+    for job in unfinished(state_folder()):
+        if terminal.json:
+            state = {"running": job.is_running, "changed": round(job.changed, 3)}
+            terminal.json_data(id=job.id, **job.task._asdict(), size=job.size, **state)
+            continue
+        age = "running now" if job.is_running else f"broken off {seconds_text(time.time() - job.changed)} ago"
+        where = f"{job.task.local} -> {job.task.server}/{job.task.remote}"
+        terminal.data(f"{job.id}  {size_text(job.size):>10}  {safe_text(where)}  ({age})")
+    return Exit.OK
+
+
+def pick(names: list[str]) -> list[Unfinished]:
+    """Give the jobs of these names, or all that nobody is at.
+
+    Raises:
+        NoSuchJobError: there is none of that name.
+    """
+    found = {job.id: job for job in unfinished(state_folder())}
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise NoSuchJobError(f"{missing[0]}: there is no such unfinished upload; see ftpc jobs")
+    return [found[name] for name in names] if names else [job for job in found.values() if not job.is_running]

@@ -1,0 +1,55 @@
+"""Going on after a break: which errors are temporary, and how long to wait before the next try."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from ftpc.errors import ConnectError, ConnectionLostError, FtpcError, ProtocolError, RefusedError
+from ftpc.progress import Item, Phase, Progress
+from ftpd.wire.errors import ErrorCode
+
+FIRST_WAIT_S = 0.25
+LONGEST_WAIT_S = 30.0
+
+_TEMPORARY = {ErrorCode.BUSY, ErrorCode.GOING_AWAY, ErrorCode.TIMEOUT, ErrorCode.BAD_FRAME}
+"""Refusals that say nothing about the request. We send no bad frames: one that arrived was damaged on its way."""
+
+T = TypeVar("T")
+
+
+async def persist(attempt: Callable[[], Awaitable[T]], retries: int, item: Item, progress: Progress) -> T:
+    """Try until it works, fails for good, or has failed `retries` times in a row without any progress.
+
+    The first try has to reach the server: nobody waits for minutes to hear of a wrong address. Cancelling is safe.
+
+    Raises:
+        FtpcError: the last error, if it is not temporary or there were too many.
+    """
+    phase, most, failures = item.phase, 0, 0
+    has_met = False
+    while True:
+        try:
+            return await attempt()
+        except FtpcError as exc:
+            has_met = has_met or not isinstance(exc, (ConnectError, ProtocolError))
+            if not has_met or not is_temporary(exc):
+                raise
+            if item.done > most:
+                most, failures = item.done, 0
+            failures += 1
+            if failures > retries:
+                raise
+        item.phase = Phase.WAITING
+        progress.update(item)
+        longest = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (failures - 1))
+        await asyncio.sleep(longest * random.uniform(0.5, 1))  # noqa: S311 (so that not all come back at once)
+        item.phase = phase
+        progress.update(item)
+
+
+def is_temporary(exc: FtpcError) -> bool:
+    """Tell whether doing the same again may work."""
+    if isinstance(exc, RefusedError):
+        return exc.code in _TEMPORARY
+    return isinstance(exc, (ConnectError, ConnectionLostError, ProtocolError))

@@ -1,0 +1,240 @@
+"""Broken uploads go on: within the call, in another process, and never with bytes of two versions."""
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import ftpc
+from ftpc import ConnectionLostError
+from ftpc.jobs import unfinished
+from tests.client.command import Ftpc, command
+from tests.client.proxy import Proxy
+from tests.client.support import MIB, Recorder, Service, connected, content, soon
+from tests.peer import PATIENCE_S
+
+CHUNK = 8 * MIB
+SIZE = 5 * CHUNK + 1000
+
+
+async def test_a_cut_is_mended(service: Service, proxy: Proxy, folder: Path) -> None:
+    """A connection that is cut is opened again, and only what was not confirmed is sent again."""
+    (folder / "a").write_bytes(content(SIZE))
+    proxy.up.cut_at = 3 * CHUNK
+    recorder = Recorder(lambda moment: setattr(proxy.up, "cut_at", None) if moment.phase.startswith("conn") else None)
+    async with connected(proxy.address, retries=3) as client:
+        result = await client.put(folder / "a", progress=recorder)
+    assert content(SIZE) == (service.root / "a").read_bytes()
+    assert result.resumed >= CHUNK
+    assert proxy.up.count <= SIZE + CHUNK + 10_000
+    assert [] == service.partials()
+
+
+async def test_many_cuts(service: Service, proxy: Proxy, folder: Path) -> None:
+    """A transfer that is cut again and again ends whole, and each cut costs less than two chunks."""
+    (folder / "a").write_bytes(content(SIZE))
+    places = sorted(random.Random(5).sample(range(SIZE), 6))  # noqa: S311 (always the same)
+    cuts = iter([*places, None])
+    proxy.up.cut_at = next(cuts)
+    recorder = Recorder(
+        lambda moment: (
+            setattr(proxy.up, "cut_at", _later(next(cuts), proxy.up.count)) if moment.phase.startswith("conn") else None
+        )
+    )
+    async with connected(proxy.address, retries=len(places)) as client:
+        await client.put(folder / "a", progress=recorder)
+    assert content(SIZE) == (service.root / "a").read_bytes()
+    assert proxy.up.count <= SIZE + len(places) * 2 * CHUNK
+
+
+def _later(place: int | None, count: int) -> int | None:
+    return None if place is None else max(place, count + 1000)
+
+
+async def test_a_stalled_line_is_given_up(service: Service, proxy: Proxy, folder: Path) -> None:
+    """A connection on which nothing moves is replaced by another, which takes the upload over and goes on."""
+    (folder / "a").write_bytes(content(SIZE))
+    proxy.up.hold_at = 2 * CHUNK
+    async with ftpc.connect(proxy.address, stall_timeout_s=0.3, retries=3) as client:
+        uploading = asyncio.create_task(client.put(folder / "a"))
+        await proxy.up.held.wait()
+        proxy.up.hold_at = None  # for all that come later; this one stays where it is
+        result = await uploading
+    assert result.resumed >= CHUNK
+    assert content(SIZE) == (service.root / "a").read_bytes()
+    proxy.up.go.set()
+
+
+async def test_a_server_that_was_away(service: Service, folder: Path) -> None:
+    """An upload survives its server: it goes on with the next one at the same address."""
+    (folder / "a").write_bytes(content(SIZE))
+    async with connected(service.address, retries=20) as client:
+        confirmed = asyncio.Event()
+        recorder = Recorder(lambda moment: confirmed.set() if moment.done >= CHUNK else None)
+        uploading = asyncio.create_task(client.put(folder / "a", progress=recorder))
+        await confirmed.wait()
+        await service.stop()
+        await service.start()
+        result = await uploading
+    assert result.resumed >= CHUNK
+    assert content(SIZE) == (service.root / "a").read_bytes()
+
+
+async def _break_off(proxy: Proxy, folder: Path, at: int = 3 * CHUNK) -> None:
+    """Lose the connection, and give up."""
+    proxy.up.cut_at = proxy.up.count + at
+    async with ftpc.connect(proxy.address, retries=0, jobs=folder / "jobs") as client:
+        with pytest.raises(ConnectionLostError):
+            await client.put(folder / "a")
+    proxy.up.cut_at = None
+    [job] = unfinished(folder / "jobs")
+    assert (str(folder / "a"), "a", SIZE) == (job.task.local, job.task.remote, job.size)
+
+
+async def test_another_process_goes_on(service: Service, proxy: Proxy, folder: Path) -> None:
+    """What is remembered in a folder is enough to go on: no confirmed chunk is sent or hashed again."""
+    (folder / "a").write_bytes(content(SIZE))
+    await _break_off(proxy, folder)
+    before = proxy.up.count
+    async with ftpc.connect(proxy.address, jobs=folder / "jobs") as client:
+        result = await client.put(folder / "a")
+    assert result.resumed >= CHUNK
+    assert not result.changed
+    assert proxy.up.count - before < SIZE - result.resumed + 10_000
+    assert content(SIZE) == (service.root / "a").read_bytes()
+    assert [] == unfinished(folder / "jobs")
+
+
+async def test_a_file_that_changed_meanwhile(service: Service, proxy: Proxy, folder: Path) -> None:
+    """Of a file that changed between two tries, what is new is sent in place of the old; the result is the new file."""
+    (folder / "a").write_bytes(content(SIZE))
+    await _break_off(proxy, folder)
+    with (folder / "a").open("r+b") as file:
+        file.seek(10)
+        file.write(b"changed")
+    async with ftpc.connect(proxy.address, jobs=folder / "jobs") as client:
+        result = await client.put(folder / "a")
+    assert (folder / "a").read_bytes() == (service.root / "a").read_bytes()
+    assert 0 < result.resumed <= SIZE - CHUNK
+    assert result.changed
+
+
+async def test_a_file_that_grew_meanwhile(service: Service, proxy: Proxy, folder: Path) -> None:
+    """A file of another size is begun afresh, and the result says so."""
+    (folder / "a").write_bytes(content(SIZE))
+    await _break_off(proxy, folder)
+    with (folder / "a").open("ab") as file:
+        file.write(b"more")
+    async with ftpc.connect(proxy.address, jobs=folder / "jobs") as client:
+        result = await client.put(folder / "a")
+    assert (folder / "a").read_bytes() == (service.root / "a").read_bytes()
+    assert (0, True) == (result.resumed, result.restarted)
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "garbage"])
+async def test_a_damaged_memory(service: Service, proxy: Proxy, folder: Path, damage: str) -> None:
+    """A journal of ours that is cut, gone or garbage costs sending, never the file."""
+    (folder / "a").write_bytes(content(SIZE))
+    await _break_off(proxy, folder)
+    [journal] = (folder / "jobs").iterdir()
+    if damage == "cut":
+        os.truncate(journal, journal.stat().st_size - 50)
+    elif damage == "gone":
+        journal.unlink()
+    else:
+        journal.write_bytes(os.urandom(500))
+    async with ftpc.connect(proxy.address, jobs=folder / "jobs") as client:
+        await client.put(folder / "a")
+    assert content(SIZE) == (service.root / "a").read_bytes()
+
+
+async def test_a_server_that_has_dropped_it(service: Service, proxy: Proxy, folder: Path) -> None:
+    """An upload that the server does not know any more is begun afresh, and the result says so."""
+    (folder / "a").write_bytes(content(SIZE))
+    await _break_off(proxy, folder)
+    await soon(service.partials, "the server has noticed")
+    for path in (service.root / ".ftpd" / "partial").iterdir():
+        path.unlink()
+    async with ftpc.connect(proxy.address, jobs=folder / "jobs") as client:
+        result = await client.put(folder / "a")
+    assert (0, True) == (result.resumed, result.restarted)
+    assert content(SIZE) == (service.root / "a").read_bytes()
+
+
+async def test_only_the_reply_was_lost(service: Service, proxy: Proxy, folder: Path) -> None:
+    """When the file was published and only the reply to `commit` was lost, nothing is sent again."""
+    (folder / "a").write_bytes(content(SIZE))
+
+    def stop_replies(moment: object) -> None:
+        if getattr(moment, "phase", "") == "committing" and proxy.down.cut_at is None:
+            proxy.down.cut_at = proxy.down.count
+        elif str(getattr(moment, "phase", "")).startswith("conn"):
+            proxy.down.cut_at = -1
+
+    async with connected(proxy.address, retries=5) as client:
+        result = await client.put(folder / "a", progress=Recorder(stop_replies))
+    assert not result.skipped
+    assert proxy.up.count < SIZE + 10_000
+    assert content(SIZE) == (service.root / "a").read_bytes()
+
+
+async def test_two_at_the_same_job(service: Service, folder: Path) -> None:
+    """Two processes do not work on one upload: the second is told, the first goes on."""
+    (folder / "a").write_bytes(content(SIZE))
+    async with (
+        ftpc.connect(service.address, jobs=folder / "jobs") as one,
+        ftpc.connect(service.address, jobs=folder / "jobs") as other,
+    ):
+        first = asyncio.create_task(one.put(folder / "a"))
+        await soon(lambda: unfinished(folder / "jobs"), "the first has begun")
+        with pytest.raises(ftpc.LocalFileError, match="another ftpc"):
+            await other.put(folder / "a")
+        await first
+
+
+def test_killed_and_gone_on_with(ftpc: Ftpc) -> None:
+    """`kill -9` in the middle; `jobs` lists the upload, `resume` ends it, and then there is nothing left of it."""
+    source = ftpc.folder / "big"
+    with source.open("wb") as file:
+        file.truncate(2**30)
+    killed = subprocess.Popen([*command("put", "big", "-q")], cwd=ftpc.folder, env=ftpc.environment())
+    state = ftpc.folder / ".local" / "state" / "ftpc" / "jobs"
+    try:
+        _wait_for_chunks(state, killed)
+    finally:
+        killed.send_signal(signal.SIGKILL)
+        killed.wait(PATIENCE_S)
+    listed = ftpc.run("jobs").out
+    assert str(source) in listed
+    assert "broken off" in listed
+    done = ftpc.run("resume")
+    assert (0, "of it were there already" in done.err) == (done.status, True), done
+    assert 2**30 == (ftpc.remote / "big").stat().st_size
+    assert "" == ftpc.run("jobs").out
+
+
+def test_cancelled(ftpc: Ftpc) -> None:
+    """`cancel` forgets an upload; a name that is not in the list is not found."""
+    with (ftpc.folder / "big").open("wb") as file:
+        file.truncate(2**30)
+    killed = subprocess.Popen([*command("put", "big", "-q")], cwd=ftpc.folder, env=ftpc.environment())
+    try:
+        _wait_for_chunks(ftpc.folder / ".local" / "state" / "ftpc" / "jobs", killed)
+    finally:
+        killed.send_signal(signal.SIGINT)
+        killed.wait(PATIENCE_S)
+    name = ftpc.run("jobs").out.split()[0]
+    assert 0 == ftpc.run("cancel", name).status
+    assert "" == ftpc.run("jobs").out
+    assert "no such unfinished upload" in ftpc.run("cancel", name).err
+
+
+def _wait_for_chunks(state: Path, process: "subprocess.Popen[bytes]") -> None:
+    while process.poll() is None:
+        if any(path.stat().st_size > 600 for path in state.glob("*.put")):
+            return
+    raise AssertionError(f"it ended too early: {process.returncode}")

@@ -1,0 +1,140 @@
+"""What only a disk can show of resumable uploads: journals, crashes, age."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ftpd.store.base import Store
+from ftpd.store.local import partials
+from ftpd.wire.digests import hash_leaf, tree_of
+from ftpd.wire.errors import ErrorCode
+from tests.store.conftest import OpenLocal
+from tests.store.helpers import get, refused
+from tests.store.test_contract_resuming import CHUNK, DATA, PIECES, PLAN, begun, seal
+
+
+def files(root: Path) -> list[Path]:
+    """Give the files of unfinished uploads."""
+    return sorted((root / ".ftpd" / "partial").iterdir())
+
+
+async def broken_off(store: Store, *sealed: int) -> str:
+    """Leave an upload with some chunks; give its name."""
+    upload = await begun(store, *sealed)
+    await upload.suspend()
+    return upload.name
+
+
+async def test_it_outlives_its_store(root: Path, open_local: OpenLocal) -> None:
+    """The next store in the folder goes on with what the last one had, without reading it."""
+    first = open_local(root)
+    name = await broken_off(first, 0, 1)
+    await first.close()
+    data, _ = files(root)
+    with data.open("r+b") as file:  # would be noticed if it were read
+        file.write(b"!")
+    again = await open_local(root).resume(name, PLAN)
+    assert again is not None
+    assert {0, 1} == again.leaves.keys()
+    await again.discard()
+    assert [] == files(root)
+
+
+async def test_after_a_crash_of_the_machine_nothing_is_believed(
+    root: Path, open_local: OpenLocal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another run of the machine, sealed chunks are read; those that have their digest are kept, others are not."""
+    store = open_local(root)
+    name = await broken_off(store, 0, 1, 2)
+    data, journal = files(root)
+    with data.open("r+b") as file:
+        file.seek(CHUNK + 5)
+        file.write(b"!")
+    for boot in ("another", ""):
+        monkeypatch.setattr(partials, "boot_id", lambda boot=boot: boot)
+        again = await store.resume(name, PLAN)
+        assert again is not None
+        assert {0: hash_leaf(PIECES[0]), 2: hash_leaf(PIECES[2])} == again.leaves
+        await again.suspend()
+    assert [data, journal] == files(root)
+    again = await store.resume(name, PLAN)
+    assert again is not None
+    await seal(again, 1)
+    await again.publish(tree_of(DATA))
+    assert DATA == await get(store, "a.bin")
+
+
+async def test_a_file_that_is_another_one(root: Path, open_local: OpenLocal) -> None:
+    """Of a copy in place of the file, as from a backup, only what has its digest is believed."""
+    store = open_local(root)
+    name = await broken_off(store, 0, 1)
+    data, _ = files(root)
+    copy = bytearray(data.read_bytes())
+    copy[3] ^= 1
+    data.rename(data.with_name("moved"))
+    data.write_bytes(copy)
+    again = await store.resume(name, PLAN)
+    assert again is not None
+    assert {1} == again.leaves.keys()
+    await again.discard()
+
+
+@pytest.mark.parametrize("cut", [0, 20, -1, -48, -60])
+async def test_a_journal_that_was_cut(root: Path, open_local: OpenLocal, cut: int) -> None:
+    """A journal cut anywhere counts up to there; without its first line there is nothing to go on with."""
+    store = open_local(root)
+    name = await broken_off(store, 0, 1)
+    _, journal = files(root)
+    whole = journal.stat().st_size
+    os.truncate(journal, cut if cut >= 0 else whole + cut)
+    if cut >= 0:
+        with refused(ErrorCode.UNKNOWN_UPLOAD):
+            await store.resume(name, PLAN)
+        return
+    again = await store.resume(name, PLAN)
+    assert again is not None
+    assert ({0} if cut >= -48 else set()) == again.leaves.keys()
+    for index in {0, 1, 2} - again.leaves.keys():
+        await seal(again, index)
+    await again.publish(tree_of(DATA))
+    assert DATA == await get(store, "a.bin")
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+async def test_one_of_the_two_files_is_gone(root: Path, open_local: OpenLocal, lost: int) -> None:
+    """Without its journal, or without its bytes, an upload is unknown."""
+    store = open_local(root)
+    name = await broken_off(store, 0, 1)
+    files(root)[lost].unlink()
+    with refused(ErrorCode.UNKNOWN_UPLOAD):
+        await store.resume(name, PLAN)
+
+
+async def test_bytes_that_are_gone(root: Path, open_local: OpenLocal) -> None:
+    """A file that was cut has only the chunks that are still in it."""
+    store = open_local(root)
+    name = await broken_off(store, 0, 1)
+    os.truncate(files(root)[0], CHUNK + 1)
+    again = await store.resume(name, PLAN)
+    assert again is not None
+    assert {0} == again.leaves.keys()
+    await again.discard()
+
+
+async def test_the_sweep_takes_the_old(root: Path, open_local: OpenLocal) -> None:
+    """What nobody has touched for longer than the time is dropped; what is new, or open however old, stays."""
+    store = open_local(root, partial_ttl_s=3600)
+    old, new = await broken_off(store, 0), await broken_off(store, 0)
+    live = await begun(store, 0)
+    for path in files(root):
+        if new not in path.name:
+            os.utime(path, (0, 0))
+    await store.sweep()
+    assert {new, live.name} == {path.name.partition(".")[0] for path in files(root)}
+    with refused(ErrorCode.UNKNOWN_UPLOAD):
+        await store.resume(old, PLAN)
+    for index in (1, 2):
+        await seal(live, index)
+    await live.publish(tree_of(DATA))
+    assert DATA == await get(store, "a.bin")
