@@ -101,14 +101,14 @@ async def test_a_full_disk_is_said_and_survived(small: Path, open_local: OpenLoc
     store = open_local(small, durability=durability)
     try:
         await put(store, "a.txt", b"old")
-        before = open_descriptors()
+        before = open_descriptors(small)
         with full(small, spare=2 * MIB):
             upload = await begun(store, plan_for("a.txt"))
             with refused(ErrorCode.NO_SPACE):
                 for offset in range(0, 16 * MIB, MIB):
                     await upload.write(offset, b"x" * MIB, Nothing())
             await upload.discard()
-            assert ([], before) == (temporaries(small), open_descriptors())
+            assert ([], before) == (temporaries(small), open_descriptors(small))
             assert (b"old", tree_of(b"old")) == (await get(store, "a.txt"), await tree_in(store, "a.txt"))
         await put(store, "a.txt", b"n" * 4 * MIB)
         assert b"n" * 4 * MIB == await get(store, "a.txt")
@@ -123,14 +123,14 @@ async def test_a_disk_without_a_byte_left_is_said_and_survived(small: Path, open
     store = open_local(small, durability=Durability.FULL)
     try:
         await put(store, "a.txt", b"old")
-        before = open_descriptors()
+        before = open_descriptors(small)
         with full(small):
             for number in range(20):
                 with refused(ErrorCode.NO_SPACE):
                     await put(store, f"new/{number}", b"x" * 100_000)
             assert b"old" == await get(store, "a.txt")
             assert "149603e6c03516362a8da23f624db945" == await store.checksum(path_of("a.txt"), Algorithm.MD5)
-            assert ([], before) == (temporaries(small), open_descriptors())
+            assert ([], before) == (temporaries(small), open_descriptors(small))
         await put(store, "new/a.txt", b"new")
         assert b"new" == await get(store, "new/a.txt")
     finally:
@@ -263,7 +263,7 @@ async def test_a_root_that_is_removed(local: LocalStore, root: Path) -> None:
     """With its root gone the store refuses in its own words, also uploads that had begun, and closes in peace."""
     gone = (ErrorCode.UNAVAILABLE,)
     await put(local, "folder/a.txt", b"abc")
-    before = open_descriptors()
+    before = open_descriptors(root)
     uploads = [await begun(local, UploadPlan(path_of(f"{name}b.txt"), 3), b"abc") for name in ("", "folder/", "new/")]
     shutil.rmtree(root)
     for upload in uploads:
@@ -286,7 +286,7 @@ async def test_a_root_that_is_removed(local: LocalStore, root: Path) -> None:
         await names(local, str(ROOT))
     await local.close()
     assert not os.access(root, os.F_OK)
-    assert not {number for number, what in open_descriptors() - before if str(root) in what}
+    assert not open_descriptors(root) - before
 
 
 async def test_a_state_folder_that_is_removed(local: LocalStore, root: Path) -> None:
