@@ -135,13 +135,13 @@ def _marks(found: os.stat_result) -> tuple[int, ...]:
     )
 
 
-def open_descriptors(root: Path) -> set[tuple[str, str]]:
-    """Give the descriptors of this process that are of a folder or what is in it. Others come and go with the garbage."""
+def open_descriptors(root: Path | None = None) -> set[tuple[str, str]]:
+    """Give the descriptors of this process; with a root, only those beneath it: others come and go with the garbage."""
     found = set()
     for number in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # the one that read the folder
             found.add((number.name, str(number.readlink())))
-    return {(number, what) for number, what in found if str(root) in what}
+    return {(number, what) for number, what in found if root is None or str(root) in what}
 
 
 def temporaries(root: Path) -> list[str]:
