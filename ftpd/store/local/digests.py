@@ -130,7 +130,9 @@ class DigestCache:
                 row: tuple[Any, ...] | None = self._database.execute(query, values).fetchone()
             except OverflowError:  # a time beyond the year 2262, in nanoseconds: such a file has no place in the cache
                 return None
-            except sqlite3.Error:
+            except sqlite3.Error as exc:
+                if getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:  # no damage: this entry has no room
+                    return None
                 log.warning("the digest cache is damaged or can not be written, starting a new one", exc_info=True)
                 self._start_anew()
                 return None
