@@ -156,6 +156,8 @@ class Partial(FileSink):
             if target.exists() and not target.is_file():  # renaming over /dev/null would be the end of it
                 what = "a folder" if target.is_dir() else "no regular file; -o - writes to standard output"
                 raise LocalFileError(f"{target}: it is {what}")
+            if not target.parent.exists():
+                raise LocalNotFoundError(f"{target.parent}: there is no such folder here")
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
             fd = os.open(self._path, flags, 0o666)
         super().__init__(fd, workers)
@@ -207,7 +209,8 @@ class PipeSink:
 
     async def write(self, offset: int, data: Buffer, digest: Digest) -> None:
         """Feed bytes to `digest` and write them. Cancelling is safe, also while nobody reads."""
-        del offset
+        if not offset and b"\0" in bytes(data[:PIECE]) and os.isatty(self._fd):
+            raise LocalFileError("standard output is a terminal, and this is no text; send it to a file or a pipe")
         await self._workers.disk(digest.update, data)
         try:
             with local_errors("standard output"):

@@ -1,11 +1,13 @@
 """What a person sees: bars on a terminal, lines elsewhere, and a terminal that is as it was afterwards."""
 
+import contextlib
 import os
+import pty
 import re
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from tests.client.command import Ftpc, command
 from tests.client.screen import HIDE, SHOW, Screen
 from tests.client.support import MIB, content
-from tests.peer import eventually
+from tests.peer import PATIENCE_S, eventually
 
 COLOR = re.compile(rb"\x1b\[[0-9;]*\b(?:3[0-79]|4[0-79]|9[0-7]|10[0-7]|[34]8;[0-9;]+)[0-9;]*m")
 BYTES = 9 * MIB
@@ -153,3 +155,31 @@ def test_folders_are_marked_on_a_terminal(ftpc: Ftpc) -> None:
     finally:
         os.close(master)
         os.close(slave)
+
+
+def test_a_terminal_gets_no_binary(ftpc: Ftpc) -> None:
+    """Bytes that are no text do not reach a terminal: one line says so, and where they could go instead."""
+    ftpc.serve("binary", b"\x7fELF\0\x1b[2J")
+    ftpc.serve("text", b"hello\n")
+    with pty_of(ftpc, "get", "binary", "-o", "-") as (status, shown):
+        assert 4 == status
+        assert b"\x7fELF" not in shown
+        assert b"is a terminal" in shown
+    with pty_of(ftpc, "get", "text", "-o", "-") as (status, shown):
+        assert 0 == status
+        assert b"hello" in shown
+
+
+@contextlib.contextmanager
+def pty_of(ftpc: Ftpc, *arguments: str) -> Iterator[tuple[int, bytes]]:
+    """Run a command with a terminal for all its output; give its status and what was shown."""
+    ours, theirs = pty.openpty()
+    try:
+        done = subprocess.run(
+            command(*arguments, "-q"), cwd=ftpc.folder, env=ftpc.environment(), stdin=theirs, stdout=theirs,
+            stderr=theirs, timeout=PATIENCE_S, check=False,
+        )  # fmt: skip
+        yield done.returncode, os.read(ours, 65_536)
+    finally:
+        os.close(ours)
+        os.close(theirs)

@@ -118,11 +118,11 @@ async def test_link_is_replaced_not_followed(service: Service, client: Client, f
 
 
 async def test_places_where_nothing_can_be(service: Service, client: Client, folder: Path) -> None:
-    """A missing folder and a file in place of one are errors that name the target, and nothing is made."""
+    """A missing folder and a file in place of one are errors that name it, and nothing is made."""
     (service.root / "a").write_bytes(b"content")
     (folder / "file").write_bytes(b"")
-    for target in (folder / "no" / "a", folder / "file" / "a"):
-        with pytest.raises(LocalNotFoundError, match=str(target)):
+    for target, named in ((folder / "no" / "a", folder / "no"), (folder / "file" / "a", folder / "file" / "a")):
+        with pytest.raises(LocalNotFoundError, match=f"^{named}: there is no such"):
             await client.get("a", target)
     assert ["file"] == names_in(folder)
 

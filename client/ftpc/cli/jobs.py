@@ -93,6 +93,8 @@ def _sum_up(outcomes: Sequence[Outcome], errors: Sequence[FtpcError], seconds: f
             seconds=round(seconds, 3),
             verified=not errors,
         )
+    if errors and not outcomes and len(errors) == 1:
+        return  # the error says it all
     extras = [f"{skipped} skipped"] if skipped else []
     extras += ["verified" if moved else "nothing to verify"]
     extras += [f"but {len(errors)} failed"] if errors else []

@@ -55,6 +55,8 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     if "-" in files and args.name is None:
         make_parser("put").error("standard input has no name; give it one with --as NAME")
     refuse_twins("put", [Path(file).name for file in files], files)
+    if "-" in files and sys.stdin is not None and sys.stdin.isatty():
+        terminal.say("ftpc: reading what you type; end it with Ctrl-D on a line of its own")
     display = pick_display(args.progress, terminal)
     display.expect(len(files), _size(files))
 

@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ftpc.progress import Item
+from ftpc.progress import Item, Phase
 from ftpc.ui.base import Display
 from ftpc.ui.rate import Rate
 from ftpc.ui.text import safe_text, seconds_text, size_text
@@ -62,6 +62,8 @@ class BarDisplay(Display):
         elif self.files_expected > 1:
             name = f"{self.files_done}/{self.files_expected} files"
         rate = self._rate.per_second()
+        if phase == Phase.WAITING:
+            return self._row(name, done, total, phase, "")
         return self._row(
             name, done, total, f"{size_text(rate)}/s" if rate else phase, self._last_cell(done, total, phase)
         )
