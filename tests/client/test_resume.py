@@ -12,6 +12,8 @@ import pytest
 import ftpc
 from ftpc import ConnectionLostError
 from ftpc.jobs import unfinished
+from ftpd.payload.journal import Journal
+from ftpd.wire.digests import hash_leaf
 from tests.client.command import Ftpc, command
 from tests.client.proxy import Proxy
 from tests.client.support import MIB, Recorder, Service, connected, content, soon
@@ -180,6 +182,43 @@ async def test_only_the_reply_was_lost(service: Service, proxy: Proxy, folder: P
     assert not result.skipped
     assert proxy.up.count < SIZE + 10_000
     assert content(SIZE) == (service.root / "a").read_bytes()
+
+
+async def test_a_very_large_file_goes_on_at_once(service: Service, proxy: Proxy, folder: Path) -> None:
+    """To go on with 64 GiB of which 16 MiB are missing, neither side reads what is there: it would take a minute."""
+    size = 64 * 1024 * MIB
+    source = folder / "a"
+    source.touch()
+    os.truncate(source, size)
+    proxy.up.cut_at = 2 * CHUNK
+    async with ftpc.connect(proxy.address, retries=0, jobs=folder / "jobs") as client:
+        with pytest.raises(ftpc.FtpcError):
+            await client.put(source)
+    proxy.up.cut_at = None
+    await soon(service.partials, "the server has put the upload aside")
+    # As if it had been cut much later: the rest is zeros as well, and both sides note it.
+    [data] = service.partials()
+    os.truncate(data, size)
+    [remembered] = (folder / "jobs").iterdir()
+    for path in (remembered, data.with_name(f"{data.name}.journal")):
+        opened = Journal.open(os.open(path, os.O_RDWR))
+        assert opened is not None
+        journal, found = opened
+        for index in range(size // CHUNK - 2):
+            if index not in found.leaves:
+                journal.add(index, hash_leaf(bytes(CHUNK)) if index < 2 else found.leaves[0])
+        journal.close()
+    before = _bytes_read()
+    async with ftpc.connect(proxy.address, jobs=folder / "jobs") as client:
+        result = await client.put(source)
+    assert (size, size - 2 * CHUNK) == (result.size, result.resumed)
+    assert _bytes_read() - before < 16 * CHUNK
+    assert size == (service.root / "a").stat().st_size
+
+
+def _bytes_read() -> int:
+    """Give the bytes that this process, both sides of the transfer, has read by any means (proc_pid_io(5))."""
+    return int(Path("/proc/self/io").read_text().split()[1])
 
 
 async def test_two_at_the_same_job(service: Service, folder: Path) -> None:
