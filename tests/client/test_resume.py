@@ -36,21 +36,25 @@ async def test_a_cut_is_mended(service: Service, proxy: Proxy, folder: Path) -> 
     assert [] == service.partials()
 
 
-async def test_many_cuts(service: Service, proxy: Proxy, folder: Path) -> None:
-    """A transfer that is cut again and again ends whole, and each cut costs less than two chunks."""
-    (folder / "a").write_bytes(content(SIZE))
-    places = sorted(random.Random(5).sample(range(SIZE), 6))  # noqa: S311 (always the same)
-    cuts = iter([*places, None])
-    proxy.up.cut_at = next(cuts)
+@pytest.mark.parametrize(
+    ("size", "cuts"), [(SIZE, 6), pytest.param(1024 * MIB, 100, marks=[pytest.mark.long, pytest.mark.timeout(300)])]
+)
+async def test_many_cuts(service: Service, proxy: Proxy, folder: Path, size: int, cuts: int) -> None:
+    """A transfer that is cut again and again ends whole, and a cut costs less than a chunk."""
+    (folder / "a").write_bytes(content(size))
+    places = sorted(random.Random(5).sample(range(size), cuts))  # noqa: S311 (always the same)
+    rest = iter([*places, None])
+    proxy.up.cut_at = next(rest)
     recorder = Recorder(
         lambda moment: (
-            setattr(proxy.up, "cut_at", _later(next(cuts), proxy.up.count)) if moment.phase.startswith("conn") else None
+            setattr(proxy.up, "cut_at", _later(next(rest), proxy.up.count)) if moment.phase.startswith("conn") else None
         )
     )
-    async with connected(proxy.address, retries=len(places)) as client:
+    async with connected(proxy.address, retries=cuts) as client:
         await client.put(folder / "a", progress=recorder)
-    assert content(SIZE) == (service.root / "a").read_bytes()
-    assert proxy.up.count <= SIZE + len(places) * 2 * CHUNK
+    assert content(size) == (service.root / "a").read_bytes()
+    print(f"{cuts} cuts cost {(proxy.up.count - size) / cuts / CHUNK:.2f} chunks each")  # noqa: T201 (the figure that the test is about)
+    assert proxy.up.count <= size + cuts * CHUNK
 
 
 def _later(place: int | None, count: int) -> int | None:
