@@ -18,6 +18,7 @@ from ftpd.wire.limits import SMALL_PUT
 from ftpd.wire.messages import (
     Algorithm,
     Checksum,
+    Content,
     Entry,
     Get,
     Greeting,
@@ -39,7 +40,7 @@ from ftpd.wire.paths import BadPathError, RemotePath
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ftpc.files import LocalSource
+    from ftpc.files import LocalSource, Partial
     from ftpc.jobs import UploadJob
     from ftpc.transfer.upload import Plan
     from ftpd.payload.workers import Workers
@@ -77,6 +78,10 @@ class GetResult(NamedTuple):
     size: int
     mtime: float
     mode: int
+    resumed: int = 0
+    """Bytes of it that were here already when a broken connection was mended for the last time."""
+    restarted: bool = False
+    """Whether it was begun afresh after a break: the remote file had changed, or could not be proven not to have."""
 
 
 class Client:
@@ -238,7 +243,7 @@ class Client:
         from pathlib import Path
 
         from ftpc.files import Partial, PipeSink
-        from ftpc.transfer.download import download
+        from ftpc.transfer.download import Fetch, download
 
         progress = progress or NoProgress()
         request = Get(filename=self.remote_name(remote), offset=offset, length=length)
@@ -248,18 +253,32 @@ class Client:
             if isinstance(target, int):
                 sink = PipeSink(target, self._workers)
                 async with self._lent() as connection, _shown(item, progress):
-                    content = await download(connection, request, sink, item, progress)
+                    content = await download(connection, Fetch(request), sink, item, progress)
             else:
                 local = _local_target(request.filename, Path(target))
                 with contextlib.closing(Partial(local, self._workers)) as partial:
                     async with _shown(item, progress):
-                        async with self._lent() as connection:
-                            content = await download(connection, request, partial, item, progress)
+                        content = await self._download(request, partial, item, progress)
                         item.phase = Phase.SAVING
                         progress.update(item)
                         mtime_ns = content.mtime * 1_000_000_000 + content.mtime_ns
                         await partial.publish(mtime_ns if preserve else None, content.mode if preserve else None)
-        return GetResult(local, content.length, _seconds(content.mtime, content.mtime_ns), content.mode)
+        mtime = _seconds(content.mtime, content.mtime_ns)
+        return GetResult(local, content.length, mtime, content.mode, item.resumed, item.restarted)
+
+    async def _download(self, request: Get, partial: "Partial", item: Item, progress: Progress) -> Content:
+        from ftpc.transfer.download import Fetch, download
+        from ftpc.transfer.retry import persist
+
+        fetch = Fetch(request)
+
+        async def attempt() -> Content:
+            async with self._lent() as connection:
+                return await download(connection, fetch, partial, item, progress)
+
+        content = await persist(attempt, self._patience.retries, item, progress)
+        partial.size = content.length
+        return content
 
     def ls(self, folder: str = "", *, long: bool = False) -> "Listing":
         """List a folder: `async for entry in client.ls()`. With `long`, entries have size, time and mode."""

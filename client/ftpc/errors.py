@@ -51,6 +51,10 @@ class IntegrityError(FtpcError):
     code = "integrity"
 
 
+class DamagedError(IntegrityError):
+    """A chunk arrived damaged, or is damaged where it is kept: getting it again may help."""
+
+
 class ChangedError(FtpcError):
     """The local file changed while it was being sent. Nothing was published."""
 

@@ -152,6 +152,8 @@ class Partial(FileSink):
         stem = os.fsdecode(os.fsencode(target.name)[:200])
         self._path = target.with_name(f".{stem}.{secrets.token_hex(4)}.part")
         self._done = False
+        self.size: int | None = None
+        """How long it is to be, where a first try may have written more."""
         with local_errors(target):
             if target.exists() and not target.is_file():  # renaming over /dev/null would be the end of it
                 what = "a folder" if target.is_dir() else "no regular file; -o - writes to standard output"
@@ -185,6 +187,8 @@ class Partial(FileSink):
                 self._path.unlink()
 
     def _publish(self, mtime_ns: int | None, mode: int | None) -> None:
+        if self.size is not None:
+            os.ftruncate(self._fd, self.size)
         if mode is not None:
             os.fchmod(self._fd, mode)
         if mtime_ns is not None:

@@ -19,7 +19,7 @@ class Phase(StrEnum):
 class Item:
     """One file on its way. The engine changes it, a display reads it."""
 
-    __slots__ = ("done", "name", "phase", "repaired", "resumed", "total")
+    __slots__ = ("done", "name", "phase", "repaired", "restarted", "resumed", "total")
 
     def __init__(self, name: str, total: int | None, phase: Phase) -> None:
         self.name = name
@@ -30,6 +30,8 @@ class Item:
         self.phase = phase
         self.resumed = 0
         """Bytes of `done` that were there before this transfer, or this connection, began."""
+        self.restarted = False
+        """Whether nothing could be used of what was there before."""
         self.repaired = 0
         """Chunks that arrived damaged and were sent again."""
 

@@ -77,6 +77,11 @@ class TreeHasher:
         self._leaf.update(view)
         self._room -= len(view)
 
+    @property
+    def complete(self) -> bytes:
+        """The leaves of the chunks that are known to be complete: behind each of them there was another byte."""
+        return bytes(self._leaves)
+
     def finish(self) -> Tree:
         """Give the tree of all bytes taken so far."""
         return Tree(self.size, self.chunk_size, bytes(self._leaves) + self._leaf.digest())

@@ -50,6 +50,8 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
         if terminal.json:
             fields = {"remote": remote, "local": str(result.local), "size": result.size, "mtime": result.mtime}
             terminal.json_data(event="done", **fields)
+        elif result.restarted:
+            terminal.say(f"{remote}: after a break nobody could tell whether it was still the same: begun afresh")
         elif terminal.verbose:
             terminal.say(f"{client.address}/{remote} -> {result.local or 'standard output'}, {result.size} bytes")
         return Outcome(result.size)

@@ -5,12 +5,15 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from ftpc.errors import ConnectError, ConnectionLostError, FtpcError, ProtocolError, RefusedError
+from ftpc.errors import ConnectError, ConnectionLostError, DamagedError, FtpcError, ProtocolError, RefusedError
 from ftpc.progress import Item, Phase, Progress
 from ftpd.wire.errors import ErrorCode
 
 FIRST_WAIT_S = 0.25
 LONGEST_WAIT_S = 30.0
+
+SENSELESS = 2
+"""Replies in a row that make no sense before it is not the line that damages them, but the server."""
 
 _TEMPORARY = {ErrorCode.BUSY, ErrorCode.GOING_AWAY, ErrorCode.TIMEOUT, ErrorCode.BAD_FRAME}
 """Refusals that say nothing about the request. We send no bad frames: one that arrived was damaged on its way."""
@@ -38,7 +41,7 @@ async def persist(attempt: Callable[[], Awaitable[T]], retries: int, item: Item,
             if item.done > most:
                 most, failures = item.done, 0
             failures += 1
-            if failures > retries:
+            if failures > (min(retries, SENSELESS) if isinstance(exc, ProtocolError) else retries):
                 raise
         item.phase = Phase.WAITING
         progress.update(item)
@@ -52,4 +55,4 @@ def is_temporary(exc: FtpcError) -> bool:
     """Tell whether doing the same again may work."""
     if isinstance(exc, RefusedError):
         return exc.code in _TEMPORARY
-    return isinstance(exc, (ConnectError, ConnectionLostError, ProtocolError))
+    return isinstance(exc, (ConnectError, ConnectionLostError, ProtocolError, DamagedError))
