@@ -88,7 +88,7 @@ class Client:
     """A server, as a client sees it. Use it with `async with`, from one event loop.
 
     Any number of coroutines may use one client; at most `connections` of them have a connection at the same time.
-    All methods raise `FtpcError` and nothing else on purpose, and may be cancelled: neither side keeps half a file.
+    All methods raise `FtpcError` and nothing else on purpose, and may be cancelled: neither side shows half a file.
     """
 
     def __init__(
@@ -206,13 +206,14 @@ class Client:
     def _job_for(self, file: "LocalSource", plan: "Plan") -> "UploadJob":
         from pathlib import Path
 
-        from ftpc.jobs import Source, StoredJob, Task, UploadJob
+        from ftpc.jobs import StoredJob, Task, UploadJob
 
-        source = Source(file.size, file.mtime_ns, file.inode)
         if self._jobs is None or file.size <= SMALL_PUT:
-            return UploadJob(source)
+            return UploadJob(file.state)
         task = Task(str(self.address), plan.remote, os.path.abspath(file.path))  # noqa: PTH100 (keeps symbolic links)
-        return StoredJob(Path(self._jobs), task, source, {"if_exists": plan.if_exists.value, "preserve": plan.preserve})
+        return StoredJob(
+            Path(self._jobs), task, file.state, {"if_exists": plan.if_exists.value, "preserve": plan.preserve}
+        )
 
     async def get(
         self,

@@ -41,6 +41,8 @@ class State(NamedTuple):
     size: int
     mtime_ns: int
     inode: int
+    ctime_ns: int
+    """Which nobody can set back, as a program can with `mtime_ns`."""
 
 
 class LocalSource(FileSource):
@@ -65,8 +67,7 @@ class LocalSource(FileSource):
         self.size = found.st_size
         self.mtime_ns = max(found.st_mtime_ns, 0)
         self.mode = found.st_mode & 0o777
-        self.inode = found.st_ino
-        self._state = _state(found)
+        self.state = _state(found)
 
     async def load(self, offset: int, size: int, digest: Digest | None, *, copy: bool) -> Buffer | None:
         """See `Source.load`. What is sent has been hashed a moment ago, so it is in memory."""
@@ -95,7 +96,7 @@ class LocalSource(FileSource):
             ChangedError: it has been written to.
         """
         with local_errors(self.path):
-            if _state(os.fstat(self._file.fileno())) != self._state:
+            if _state(os.fstat(self._file.fileno()))[:3] != self.state[:3]:  # a link more, say, is no other content
                 raise ChangedError(f"{self.path}: the file changed while it was being sent; nothing was stored")
 
     def close(self) -> None:

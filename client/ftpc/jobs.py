@@ -14,6 +14,7 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from ftpc.errors import LocalFileError
+from ftpc.files import State
 from ftpd.payload.journal import Journal, Value
 
 _SUFFIX = ".put"
@@ -33,19 +34,12 @@ class Task(NamedTuple):
         return blake3("\0".join(self).encode(errors="surrogateescape")).hexdigest(5)
 
 
-class Source(NamedTuple):
-    """The state of the local file that the digests are of."""
-
-    size: int
-    mtime_ns: int
-    inode: int
-
-
 class UploadJob:
     """An upload under way: its name on the server, and the digests of its chunks as far as they are known."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: State) -> None:
         self.source = source
+        """The state of the local file that the digests are of."""
         self.upload: str | None = None
         """The server's name for it, once it has been begun."""
         self.chunk_size = 0
@@ -71,7 +65,7 @@ class UploadJob:
 class StoredJob(UploadJob):
     """An upload that is remembered in a file."""
 
-    def __init__(self, folder: Path, task: Task, source: Source, options: dict[str, Value]) -> None:
+    def __init__(self, folder: Path, task: Task, source: State, options: dict[str, Value]) -> None:
         """Open what is known of the job, or begin to know something.
 
         Raises:

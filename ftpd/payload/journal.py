@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from blake3 import blake3
 
+from ftpd.payload.files import write_all
 from ftpd.wire.limits import DIGEST_SIZE, MIB
 
 _BODY = struct.Struct(f"<II{DIGEST_SIZE}s")
@@ -120,9 +121,7 @@ class Journal:
 
     def _append(self, data: bytes) -> None:
         try:
-            written = os.pwrite(self._fd, data, self._length)
-            if written < len(data):
-                os.pwrite(self._fd, data[written:], self._length + written)  # says why, or completes it
+            write_all(self._fd, data, self._length)
         except OSError:
             os.ftruncate(self._fd, self._length)
             raise

@@ -1,5 +1,7 @@
 """Resumable uploads, in every kind of store: what is sealed stays, and has one owner."""
 
+import asyncio
+
 import pytest
 from blake3 import blake3
 
@@ -32,13 +34,19 @@ async def seal(upload: Upload, index: int, data: bytes | None = None) -> None:
     await upload.seal(index, index * CHUNK + 1000, piece[1000:], hasher, hash_leaf(PIECES[index]))
 
 
+async def resumed(store: Store, name: str) -> Upload:
+    """Go on with an upload that is there."""
+    upload = await store.resume(name, PLAN)
+    assert upload is not None
+    return upload
+
+
 async def test_what_is_sealed_stays(store: Store) -> None:
     """A suspended upload is gone on with: its sealed chunks are there, and the file is whole in the end."""
     upload = await begun(store, 2, 0)
     await upload.write(CHUNK, b"not sealed", blake3())
     await upload.suspend()
-    again = await store.resume(upload.name, PLAN)
-    assert again is not None
+    again = await resumed(store, upload.name)
     assert {index: hash_leaf(PIECES[index]) for index in (0, 2)} == again.leaves
     await seal(again, 1)
     assert path_of("a.bin") == await again.publish(tree_of(DATA))
@@ -50,8 +58,7 @@ async def test_what_is_sealed_stays(store: Store) -> None:
 async def test_a_newcomer_owns_it(store: Store) -> None:
     """Whoever resumes an upload has it alone: nothing that the old owner does has any effect."""
     old = await begun(store, 0)
-    new = await store.resume(old.name, PLAN)
-    assert new is not None
+    new = await resumed(store, old.name)
     for call in (seal(old, 1), old.write(0, b"late", blake3()), old.reopen(0), old.publish(tree_of(DATA))):
         with refused(ErrorCode.LEASE_LOST):
             await call
@@ -64,6 +71,19 @@ async def test_a_newcomer_owns_it(store: Store) -> None:
     assert DATA == await get(store, "a.bin")
 
 
+async def test_of_many_newcomers_one_owns_it(store: Store) -> None:
+    """Of many that resume an upload at the same time exactly one can write to it; it ends the upload."""
+    old = await begun(store, 0)
+    newcomers = await asyncio.gather(*(resumed(store, old.name) for _ in range(8)))
+    results = await asyncio.gather(*(seal(newcomer, 1) for newcomer in newcomers), return_exceptions=True)
+    owners = [newcomer for newcomer, result in zip(newcomers, results, strict=True) if result is None]
+    assert [ErrorCode.LEASE_LOST] * 7 == [result.code for result in results if isinstance(result, FtpdError)]
+    [owner] = owners
+    await seal(owner, 2)
+    await owner.publish(tree_of(DATA))
+    assert DATA == await get(store, "a.bin")
+
+
 async def test_a_wrong_chunk_is_not_sealed(store: Store) -> None:
     """Bytes with another digest are `integrity`, and the chunk is not had, also not after a break."""
     upload = await begun(store, 0)
@@ -71,8 +91,7 @@ async def test_a_wrong_chunk_is_not_sealed(store: Store) -> None:
         await seal(upload, 1, bytes(CHUNK))
     assert {0} == upload.leaves.keys()
     await upload.suspend()
-    again = await store.resume(upload.name, PLAN)
-    assert again is not None
+    again = await resumed(store, upload.name)
     assert {0} == again.leaves.keys()
     await again.discard()
 
@@ -82,8 +101,7 @@ async def test_a_reopened_chunk_is_not_sealed(store: Store) -> None:
     upload = await begun(store, 0, 1)
     await upload.reopen(0)
     await upload.suspend()
-    again = await store.resume(upload.name, PLAN)
-    assert again is not None
+    again = await resumed(store, upload.name)
     assert {1} == again.leaves.keys()
     await again.discard()
 
@@ -103,8 +121,7 @@ async def test_another_file(store: Store, plan: object) -> None:
     await upload.suspend()
     with refused(ErrorCode.UNKNOWN_UPLOAD):
         await store.resume(upload.name, plan)  # type: ignore[arg-type] # a plan, which parametrize forgets
-    again = await store.resume(upload.name, PLAN)
-    assert again is not None
+    again = await resumed(store, upload.name)
     await again.discard()
 
 
@@ -123,8 +140,7 @@ async def test_a_name_that_was_taken_meanwhile(store: Store) -> None:
     with refused(ErrorCode.EXISTS):
         await store.resume(upload.name, PLAN._replace(if_exists=IfExists.FAIL))
     assert await store.resume(upload.name, PLAN._replace(if_exists=IfExists.SKIP)) is None
-    again = await store.resume(upload.name, PLAN)
-    assert again is not None
+    again = await resumed(store, upload.name)
     await again.publish(tree_of(DATA))
     assert DATA == await get(store, "a.bin")
 
@@ -138,6 +154,5 @@ async def test_nobody_sees_it(store: Store) -> None:
     with pytest.raises(FtpdError):
         await store.stat(path_of("a.bin"))
     await store.sweep()
-    again = await store.resume(upload.name, PLAN)
-    assert again is not None
+    again = await resumed(store, upload.name)
     await again.discard()

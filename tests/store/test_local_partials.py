@@ -11,7 +11,7 @@ from ftpd.wire.digests import hash_leaf, tree_of
 from ftpd.wire.errors import ErrorCode
 from tests.store.conftest import OpenLocal
 from tests.store.helpers import get, refused
-from tests.store.test_contract_resuming import CHUNK, DATA, PIECES, PLAN, begun, seal
+from tests.store.test_contract_resuming import CHUNK, DATA, PIECES, PLAN, begun, resumed, seal
 
 
 def files(root: Path) -> list[Path]:
@@ -34,8 +34,7 @@ async def test_it_outlives_its_store(root: Path, open_local: OpenLocal) -> None:
     data, _ = files(root)
     with data.open("r+b") as file:  # would be noticed if it were read
         file.write(b"!")
-    again = await open_local(root).resume(name, PLAN)
-    assert again is not None
+    again = await resumed(open_local(root), name)
     assert {0, 1} == again.leaves.keys()
     await again.discard()
     assert [] == files(root)
@@ -53,13 +52,11 @@ async def test_after_a_crash_of_the_machine_nothing_is_believed(
         file.write(b"!")
     for boot in ("another", ""):
         monkeypatch.setattr(partials, "boot_id", lambda boot=boot: boot)
-        again = await store.resume(name, PLAN)
-        assert again is not None
+        again = await resumed(store, name)
         assert {0: hash_leaf(PIECES[0]), 2: hash_leaf(PIECES[2])} == again.leaves
         await again.suspend()
     assert [data, journal] == files(root)
-    again = await store.resume(name, PLAN)
-    assert again is not None
+    again = await resumed(store, name)
     await seal(again, 1)
     await again.publish(tree_of(DATA))
     assert DATA == await get(store, "a.bin")
@@ -74,8 +71,7 @@ async def test_a_file_that_is_another_one(root: Path, open_local: OpenLocal) -> 
     copy[3] ^= 1
     data.rename(data.with_name("moved"))
     data.write_bytes(copy)
-    again = await store.resume(name, PLAN)
-    assert again is not None
+    again = await resumed(store, name)
     assert {1} == again.leaves.keys()
     await again.discard()
 
@@ -92,8 +88,7 @@ async def test_a_journal_that_was_cut(root: Path, open_local: OpenLocal, cut: in
         with refused(ErrorCode.UNKNOWN_UPLOAD):
             await store.resume(name, PLAN)
         return
-    again = await store.resume(name, PLAN)
-    assert again is not None
+    again = await resumed(store, name)
     assert ({0} if cut >= -48 else set()) == again.leaves.keys()
     for index in {0, 1, 2} - again.leaves.keys():
         await seal(again, index)
@@ -116,8 +111,7 @@ async def test_bytes_that_are_gone(root: Path, open_local: OpenLocal) -> None:
     store = open_local(root)
     name = await broken_off(store, 0, 1)
     os.truncate(files(root)[0], CHUNK + 1)
-    again = await store.resume(name, PLAN)
-    assert again is not None
+    again = await resumed(store, name)
     assert {0} == again.leaves.keys()
     await again.discard()
 

@@ -39,9 +39,7 @@ def make_parser(verb: str) -> Parser:
         metavar="|".join(IfExists),
         help="what happens to a name that is taken (default: overwrite)",
     )
-    parser.add_argument(
-        "--no-resume", dest="resume", action="store_false", help="begin afresh, and leave nothing to go on with"
-    )
+    parser.add_argument("--no-resume", dest="resume", action="store_false", help="begin afresh, and remember nothing")
     add_jobs(parser)
     add_patience(parser)
     return parser

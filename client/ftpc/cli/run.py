@@ -45,7 +45,7 @@ def run_verb(module: str, verb: str, arguments: Sequence[str]) -> int:
             return Exit.PIPE
         terminal.complain(LocalFileError(f"standard output: {exc.strerror or exc}"))
         return Exit.LOCAL
-    if status != Exit.OK and hasattr(args, "resume"):
+    if status != Exit.OK and hasattr(args, "retries"):
         _tell_how_to_go_on(started, terminal)
     return status
 

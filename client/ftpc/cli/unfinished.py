@@ -8,7 +8,7 @@ from ftpc.cli.options import Parser, new_parser
 from ftpc.cli.state import state_folder
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
-from ftpc.errors import FtpcError
+from ftpc.errors import LocalNotFoundError
 from ftpc.jobs import Unfinished, unfinished
 from ftpc.ui.text import safe_text, seconds_text, size_text
 
@@ -18,12 +18,6 @@ EXAMPLES = """\
   ftpc resume 1a2b3c4d5e     go on with one
   ftpc cancel 1a2b3c4d5e     forget one
 """
-
-
-class NoSuchJobError(FtpcError):
-    """No unfinished upload has that name."""
-
-    code = "not_found"
 
 
 def make_parser(verb: str) -> Parser:
@@ -49,10 +43,10 @@ def pick(names: list[str]) -> list[Unfinished]:
     """Give the jobs of these names, or all that nobody is at.
 
     Raises:
-        NoSuchJobError: there is none of that name.
+        LocalNotFoundError: there is none of that name.
     """
     found = {job.id: job for job in unfinished(state_folder())}
     missing = [name for name in names if name not in found]
     if missing:
-        raise NoSuchJobError(f"{missing[0]}: there is no such unfinished upload; see ftpc jobs")
+        raise LocalNotFoundError(f"{missing[0]}: there is no such unfinished upload; see ftpc jobs")
     return [found[name] for name in names] if names else [job for job in found.values() if not job.is_running]

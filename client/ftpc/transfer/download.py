@@ -52,10 +52,12 @@ async def download(connection: Connection, fetch: Fetch, sink: Sink, item: Item,
     """
     if fetch.verified and not await _is_same(connection, fetch):
         fetch.verified.clear()
+        item.restarted = True
     if fetch.content is not None and fetch.verified and len(fetch.verified) == len(fetch.expected):
         return fetch.content  # only the end of the last message was lost
     if not fetch.verified:
-        item.restarted = item.restarted or fetch.content is not None
+        is_unproven = fetch.content is not None and not fetch.expected and item.done > 0
+        item.restarted = item.restarted or is_unproven
         return await _fetch_all(connection, fetch, sink, item, progress)
     return await _fetch_rest(connection, fetch, sink, item, progress)
 

@@ -12,8 +12,8 @@ from ftpd.wire.errors import ErrorCode
 FIRST_WAIT_S = 0.25
 LONGEST_WAIT_S = 30.0
 
-SENSELESS = 2
-"""Replies in a row that make no sense before it is not the line that damages them, but the server."""
+FEW = 3
+"""Tries in a row after damage: if it does not go away, it is not the line that damages, but what is at its end."""
 
 _TEMPORARY = {ErrorCode.BUSY, ErrorCode.GOING_AWAY, ErrorCode.TIMEOUT, ErrorCode.BAD_FRAME}
 """Refusals that say nothing about the request. We send no bad frames: one that arrived was damaged on its way."""
@@ -41,7 +41,7 @@ async def persist(attempt: Callable[[], Awaitable[T]], retries: int, item: Item,
             if item.done > most:
                 most, failures = item.done, 0
             failures += 1
-            if failures > (min(retries, SENSELESS) if isinstance(exc, ProtocolError) else retries):
+            if failures > (min(retries, FEW) if isinstance(exc, (ProtocolError, DamagedError)) else retries):
                 raise
         item.phase = Phase.WAITING
         progress.update(item)

@@ -49,7 +49,7 @@ class Partials:
         """See `Store.resume`."""
         if not _NAME.fullmatch(name):
             raise unknown_upload(name)
-        if name in self._owned:
+        while name in self._owned:  # of several newcomers at once, each takes it from the one before
             await self._owned[name].lose()
         # Registered before it is opened, so that whoever comes next finds an owner to take it from.
         partial = self._owned[name] = LocalPartial(self, plan, name)
