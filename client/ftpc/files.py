@@ -252,4 +252,4 @@ class PipeSink:
 
 
 def _state(found: os.stat_result) -> State:
-    return State(found.st_size, found.st_mtime_ns, found.st_ino)
+    return State(found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)
