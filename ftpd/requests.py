@@ -113,7 +113,7 @@ class Requests:
             return Incoming(header, None)
         try:
             async with asyncio.timeout(STALL_S):
-                payload = await self._channel.receive(payload_size, self.look_ahead)
+                payload = await self._channel.receive(payload_size, self.look_ahead, directly=True)
         except TimeoutError:
             raise silence(STALL_S) from None
         self._arriving = payload

@@ -9,12 +9,14 @@ stream meaningless ends it.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from typing import ClassVar
 
 from ftpd.commands.exchange import ANONYMOUS, Budget, Exchange, Principal
 from ftpd.payload.channel import Channel
+from ftpd.payload.direct import Stretch
 from ftpd.payload.files import Source
 from ftpd.payload.receive import PayloadReader
 from ftpd.payload.send import send_payload
@@ -26,7 +28,6 @@ from ftpd.wire.frames import Header
 from ftpd.wire.limits import MAX_ID, MAX_PATH, MIB
 from ftpd.wire.messages import (
     Reply,
-    RequestId,
     encode_refusal,
     encode_reply,
     parse,
@@ -54,13 +55,14 @@ class Session(Exchange):
         self.principal: Principal = ANONYMOUS
         self._channel = channel
         self._peer = channel.peer
-        self._request_id: RequestId | None = None
         self._payload: PayloadReader | None = None
         self._requests = Requests(channel, self._release)
         self._unsent = 0
         self._held = bytearray()
         self._is_classic = True
         self._is_finishing = False
+        self._is_posting = False
+        self._loop = asyncio.get_running_loop()
 
     def __repr__(self) -> str:
         return f"<Session {self._peer} {'idle' if self._requests.resting else 'running'} {len(self.uploads)} uploads>"
@@ -88,7 +90,7 @@ class Session(Exchange):
         if resting is not None and not self.uploads:
             resting.cancel()
 
-    async def receive(self) -> memoryview | None:
+    async def receive(self) -> Stretch | None:
         """See `Exchange.receive`."""
         payload = self._payload
         if payload is None:
@@ -97,7 +99,8 @@ class Session(Exchange):
             missing = payload.missing
             try:
                 async with asyncio.timeout(STALL_S):
-                    return await payload.next()
+                    data = await payload.next()
+                return None if data is None else Stretch(data, payload)
             except TimeoutError:
                 # A full buffer can take long from a slow peer; what counts is whether anything arrives.
                 if payload.missing == missing:
@@ -106,7 +109,18 @@ class Session(Exchange):
     async def send(self, reply: Reply, payload: bytes = b"") -> None:
         """See `Exchange.send`."""
         self._unsent = 1  # from here on a refusal would be taken for payload
-        await self._write(encode_reply(reply, self._request_id) + payload)
+        await self._write(encode_reply(reply, self.request_id) + payload)
+
+    def post(self, reply: Reply) -> None:
+        """See `Exchange.post`."""
+        frame = encode_reply(reply, self.request_id)
+        sock = self._payload.sock if self._payload is not None else None
+        if sock is not None and not self._is_posting:
+            with contextlib.suppress(OSError):
+                frame = frame[sock.send(frame) :]
+        if frame:
+            self._is_posting = True
+            self._loop.call_soon_threadsafe(self._channel.write, frame)
 
     async def send_payload(self, source: Source, offset: int, size: int, digest: Digest | None) -> None:
         """See `Exchange.send_payload`."""
@@ -134,7 +148,7 @@ class Session(Exchange):
             await self._answer(incoming.header)
             self._requests.reads_ahead = bool(self.uploads)
             self._requests.watches_quiet = bool(self._held)
-            self._request_id = None  # what is said between two requests is no reply
+            self.request_id = None  # what is said between two requests is no reply
             if self._is_finishing and not self.uploads:
                 raise _going_away()
         await self._release()
@@ -151,22 +165,25 @@ class Session(Exchange):
         try:
             reply = await self._run(header)
             if reply is not None:
-                answer = encode_reply(reply, self._request_id)
+                answer = encode_reply(reply, self.request_id)
             self._log(header, started, "ok")
         except FtpdError as exc:
             self._log(header, started, exc.code.value)
             if isinstance(exc, BadFrameError) or exc.code is ErrorCode.TIMEOUT or self._unsent:
                 raise
-            answer = encode_refusal(exc.code, exc.message, exc.facts, self._request_id)
+            answer = encode_refusal(exc.code, exc.message, exc.facts, self.request_id)
         except (OSError, asyncio.CancelledError):
             self._log(header, started, "lost")
             raise
+        if self._is_posting:
+            await self._channel.drain()
+            self._is_posting = False
         if answer:
             await self._reply(answer)
         await self._skip_payload()
 
     async def _run(self, header: Header) -> Reply | None:
-        self._request_id = request_id_of(header)
+        self.request_id = request_id_of(header)
         command = find_command(header)
         if command is None:
             raise FtpdError(ErrorCode.UNKNOWN_COMMAND, f"there is no command {header.get('cmd')!r:.80}")
@@ -221,7 +238,7 @@ class Session(Exchange):
         await self._requests.close()  # it reads from the same stream
         if self._payload is not None:
             self._channel.drop(self._payload)
-        frame = encode_refusal(reason.code, reason.message, reason.facts, self._request_id)
+        frame = encode_refusal(reason.code, reason.message, reason.facts, self.request_id)
         await self._channel.refuse(self._take_held() + frame)
 
     async def _clean_up(self) -> None:

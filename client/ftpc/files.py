@@ -13,7 +13,9 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from ftpc.errors import ChangedError, LocalFileError, LocalNotFoundError, PipeClosedError
+from ftpd.payload.direct import Stretch
 from ftpd.payload.files import FileSink, FileSource, read_pieces
+from ftpd.payload.send import Outlet
 from ftpd.payload.workers import Workers
 from ftpd.wire.digests import Buffer, Digest
 from ftpd.wire.errors import FtpdError
@@ -86,8 +88,23 @@ class LocalSource(FileSource):
         """Compute the digest of one chunk."""
         hasher = blake3()
         with local_errors(self.path):
-            await self._workers.disk(read_pieces, self._file.fileno(), offset, size, hasher.update)
+            await self.workers.disk(read_pieces, self._file.fileno(), offset, size, hasher.update)
         return hasher.digest()
+
+    def send_chunk(self, outlet: Outlet, offset: int, size: int, announce: Callable[[bytes], bytes]) -> None:
+        """Send a range behind the header that `announce` makes of its digest, in a thread.
+
+        The range is read first. It is in the page cache then, and mostly in the processor's when it is sent.
+
+        Raises:
+            FtpcError: the file can not be read, or has become shorter.
+            ConnectionError: the connection is lost.
+        """
+        hasher, fd = blake3(), self._file.fileno()
+        with local_errors(self.path):
+            read_pieces(fd, offset, size, hasher.update)
+        outlet.send(announce(hasher.digest()))
+        outlet.send_file(fd, offset, size)
 
     def check_unchanged(self) -> None:
         """Compare the file with what it was when it was opened.
@@ -165,10 +182,10 @@ class Partial(FileSink):
             fd = os.open(self._path, flags, 0o666)
         super().__init__(fd, workers)
 
-    async def write(self, offset: int, data: Buffer, digest: Digest, then: Callable[[], object] | None = None) -> None:
-        """Feed bytes to `digest`, write them at `offset`, and call `then`."""
+    async def write(self, offset: int, data: Buffer | Stretch, digest: Digest) -> int:
+        """See `FileSink.write`."""
         with local_errors(self.target):
-            await super().write(offset, data, digest, then)
+            return await super().write(offset, data, digest)
 
     async def publish(self, mtime_ns: int | None, mode: int | None) -> None:
         """Make the file durable and give it its name, replacing what has it.
@@ -212,8 +229,9 @@ class PipeSink:
         mode = os.fstat(fd).st_mode
         self._can_wait = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
-    async def write(self, offset: int, data: Buffer, digest: Digest) -> None:
-        """Feed bytes to `digest` and write them. Cancelling is safe, also while nobody reads."""
+    async def write(self, offset: int, stretch: Stretch, digest: Digest) -> int:
+        """Feed bytes to `digest` and write them; return their number. Cancelling is safe, also while nobody reads."""
+        data = stretch.first  # what follows would arrive in a thread that can not wait for the reader of the pipe
         if not offset and b"\0" in bytes(data[:PIECE]) and os.isatty(self._fd):
             raise LocalFileError("standard output is a terminal, and this is no text; send it to a file or a pipe")
         await self._workers.disk(digest.update, data)
@@ -223,6 +241,7 @@ class PipeSink:
                     await self._write_waiting(memoryview(data))
                 else:
                     await self._workers.disk(self._write, memoryview(data))
+            return len(data)
         except LocalFileError as exc:
             if isinstance(exc.__cause__, BrokenPipeError):
                 raise PipeClosedError(exc.message) from exc

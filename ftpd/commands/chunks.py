@@ -1,13 +1,13 @@
 """`begin`, `chunk`, `commit`, `abort`: a file in chunks, each verified and confirmed as it arrives."""
 
-from blake3 import blake3
-
 from ftpd.commands.exchange import Exchange, OpenUpload, Transfer
-from ftpd.store.base import Upload, UploadPlan
+from ftpd.payload.direct import Stretch
+from ftpd.store.base import OpenChunk, Upload, UploadPlan
 from ftpd.wire.digests import Tree, chunk_count, chunk_size_for, parse_digest
 from ftpd.wire.errors import BadRequestError, ErrorCode, FtpdError
+from ftpd.wire.frames import decode_header
 from ftpd.wire.limits import MAX_STREAM_CHUNKS, MAX_UPLOADS, STREAM_CHUNK
-from ftpd.wire.messages import Abort, Begin, Begun, Chunk, Commit, Confirmed, Done, Stored
+from ftpd.wire.messages import Abort, Begin, Begun, Chunk, Commit, Confirmed, Done, Stored, parse, request_id_of
 from ftpd.wire.paths import RemotePath
 
 
@@ -56,28 +56,57 @@ def _ranges(indexes: list[int]) -> list[tuple[int, int]]:
     return ranges
 
 
-async def chunk(request: Chunk, exchange: Exchange) -> Confirmed:
-    """Take one chunk; confirm it when it is verified and stored."""
+async def chunk(request: Chunk, exchange: Exchange) -> None:
+    """Take a chunk, and those that follow it at once; confirm each when it is verified and stored."""
     opened = _find(request.upload, exchange)
     _check_place(request, opened)
-    announced = parse_digest(request.digest)
+    chunks = _Chunks(request, opened, exchange)
     if request.index in opened.upload.leaves:  # sent again: what was there is being overwritten
         await opened.upload.reopen(request.index)
-    hasher = blake3()
-    offset, missing = request.index * opened.chunk_size, request.size
-    while missing:
-        data = await exchange.receive()
-        assert data is not None
-        missing -= len(data)
-        if missing:
-            await opened.upload.write(offset, data, hasher)
-            offset += len(data)
-            continue
-        await opened.upload.seal(request.index, offset, data, hasher, announced)
-    if not request.size:
-        await opened.upload.seal(request.index, offset, b"", hasher, announced)
-    opened.sizes[request.index] = request.size
-    return Confirmed(index=request.index)
+    while not chunks.are_sealed:
+        chunks.stretch = await exchange.receive()
+        await opened.upload.fill(chunks, chunks.stretch or b"")
+
+
+class _Chunks(OpenChunk):
+    """The chunks of one upload that arrive without anything between them."""
+
+    def __init__(self, request: Chunk, opened: OpenUpload, exchange: Exchange) -> None:
+        self.stretch: Stretch | None = None
+        self.are_sealed = False
+        self._opened = opened
+        self._exchange = exchange
+        super().__init__(*self._place(request))
+
+    def go_on(self) -> Stretch | None:
+        """See `OpenChunk.go_on`."""
+        self._opened.sizes[self.index] = self.size
+        self._exchange.post(Confirmed(index=self.index))
+        if self.stretch is not None and self.stretch.follow(self._accept):
+            return self.stretch
+        self.are_sealed = True
+        return None
+
+    def _accept(self, raw: bytes) -> int | None:
+        """Begin the next chunk, if that is what the next request is about, and nothing speaks against it."""
+        try:
+            header = decode_header(raw)
+            request = parse(header, Chunk) if header.get("cmd") == "chunk" else None
+            if request is None or request.upload != self._opened.upload.name or not request.size:
+                return None
+            if request.index in self._opened.upload.leaves:
+                return None
+            _check_place(request, self._opened)
+            place = self._place(request)
+            self._exchange.request_id = request_id_of(header)
+        except FtpdError:  # found again by whoever reads it next, and answered
+            return None
+        self.begin(*place)
+        return request.size
+
+    def _place(self, request: Chunk) -> tuple[int, int, int, bytes]:
+        offset = request.index * self._opened.chunk_size
+        return request.index, offset, request.size, parse_digest(request.digest)
 
 
 async def commit(request: Commit, exchange: Exchange) -> Stored:

@@ -5,10 +5,11 @@ from abc import ABC, abstractmethod
 from enum import Enum
 from typing import NamedTuple
 
+from ftpd.payload.direct import Stretch
 from ftpd.payload.files import Source
 from ftpd.store.base import Listing, Store, Upload
 from ftpd.wire.digests import Digest, chunk_count
-from ftpd.wire.messages import Entry, Reply
+from ftpd.wire.messages import Entry, Reply, RequestId
 from ftpd.wire.paths import RemotePath
 
 
@@ -94,16 +95,21 @@ class Exchange(ABC):
         self.budget = budget
         self.uploads: dict[str, OpenUpload] = {}
         self.listing: OpenListing | None = None
+        self.request_id: RequestId | None = None
         self.transfer: Transfer | None = None
         """Set by a command that moved a file."""
 
     @abstractmethod
-    async def receive(self) -> memoryview | None:
+    async def receive(self) -> Stretch | None:
         """Give the next bytes of the request's payload, valid until the next call, or None after the last."""
 
     @abstractmethod
     async def send(self, reply: Reply, payload: bytes = b"") -> None:
         """Send a reply that is not the last word on its request, and a few bytes behind it."""
+
+    @abstractmethod
+    def post(self, reply: Reply) -> None:
+        """Send the reply to the current request from any thread: it was answered before its command is over."""
 
     @abstractmethod
     async def send_payload(self, source: Source, offset: int, size: int, digest: Digest | None) -> None:

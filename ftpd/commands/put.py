@@ -38,8 +38,7 @@ async def _receive(size: int, upload: Upload, checks: "Checks", exchange: Exchan
     digest: Digest = _Several([hasher, *checks.digests]) if checks.digests else hasher
     offset = 0
     while (data := await exchange.receive()) is not None:
-        await upload.write(offset, data, digest)
-        offset += len(data)
+        offset += await upload.write(offset, data, digest)
     return hasher.finish()
 
 

@@ -7,6 +7,7 @@ attached they go straight into its buffers (`asyncio.BufferedProtocol`). Both mo
 
 import asyncio
 import contextlib
+import select
 import socket
 import struct
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from io import FileIO
 from typing import cast
 
+from ftpd.payload.direct import DIRECT_SIZE
 from ftpd.payload.receive import PayloadReader
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.frames import decode_length
@@ -58,6 +60,8 @@ class ChannelProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """Say where the next bytes go (called by the transport)."""
         del sizehint
+        if self.payload is not None and not self.payload.missing:
+            self.payload = None  # the last of it was read directly
         return _scratch if self.payload is None else self.payload.get_buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -140,10 +144,13 @@ class Channel:
                 f"the connection ended {size - len(exc.partial)} bytes before the end of a frame"
             ) from exc
 
-    async def receive(self, size: int, on_complete: Callable[[], None] | None = None) -> PayloadReader:
+    async def receive(
+        self, size: int, on_complete: Callable[[], None] | None = None, *, directly: bool = False
+    ) -> PayloadReader:
         """Start to receive `size` bytes of payload. Read them all, then `close()` it.
 
-        `on_complete` is called when the last of them has arrived: what comes next is a header.
+        `on_complete` is called when the last of them has arrived: what comes next is a header. Not if they are many
+        and come `directly`: then the threads that are given them read on by themselves (`Stretch`).
 
         Raises:
             ConnectionError: the connection ended before the first byte.
@@ -166,7 +173,21 @@ class Channel:
                 )
             else:
                 self._protocol.payload = payload
+                if directly and payload.missing >= DIRECT_SIZE and (sock := self.dup()) is not None:
+                    payload.read_directly(sock)
         return payload
+
+    def dup(self) -> socket.socket | None:
+        """Give the socket under a descriptor of its own, which outlives the connection; None if there is no use for it.
+
+        Not with TLS, nor where there is no poll(2), nor when no descriptor is left.
+        """
+        sock: socket.socket | None = self.writer.get_extra_info("socket")
+        if self.is_encrypted or sock is None or not hasattr(select, "poll"):
+            return None
+        with contextlib.suppress(OSError):
+            return sock.dup()
+        return None
 
     def drop(self, payload: PayloadReader) -> None:
         """Close a payload that nobody reads to its end. All that can be done then is `refuse` or `abort`."""

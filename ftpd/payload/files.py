@@ -9,6 +9,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
+from ftpd.payload.direct import Stretch
 from ftpd.payload.workers import Workers
 from ftpd.wire.digests import Buffer, Digest
 from ftpd.wire.errors import ErrorCode, FtpdError
@@ -47,7 +48,7 @@ class FileSource:
 
     def __init__(self, file: FileIO, workers: Workers) -> None:
         self._file = file
-        self._workers = workers
+        self.workers = workers
 
     def file(self) -> FileIO | None:
         """Give the file to send from."""
@@ -55,7 +56,7 @@ class FileSource:
 
     async def load(self, offset: int, size: int, digest: Digest | None, *, copy: bool) -> Buffer | None:
         """See `Source.load`. Cancelling is safe."""
-        return await self._workers.disk(_load, self._file.fileno(), offset, size, digest, copy)
+        return await self.workers.disk(_load, self._file.fileno(), offset, size, digest, copy)
 
 
 class FileSink:
@@ -65,13 +66,13 @@ class FileSink:
         self._fd = fd
         self._workers = workers
 
-    async def write(self, offset: int, data: Buffer, digest: Digest, then: Callable[[], object] | None = None) -> None:
-        """Feed the bytes to `digest`, write them at `offset` and call `then`: one hop for all. Cancelling is safe.
+    async def write(self, offset: int, data: Buffer | Stretch, digest: Digest) -> int:
+        """Feed the bytes to `digest`, and write them at `offset`. Returns their number. Cancelling is safe.
 
         Raises:
             OSError: as `pwrite(2)` does.
         """
-        await self._workers.disk(_store, self._fd, offset, data, digest, then)
+        return await self._workers.disk(store, self._fd, offset, data, digest)
 
 
 def write_all(fd: int, data: Buffer, offset: int) -> None:
@@ -92,9 +93,14 @@ def read_pieces(fd: int, offset: int, size: int, take: Callable[[memoryview], ob
     while size:
         count = os.preadv(fd, [scratch[: min(READ_SIZE, size)]], offset)
         if not count:
-            raise FtpdError(ErrorCode.CHANGED, f"the file became shorter while it was read: {size} bytes are missing")
+            raise became_shorter(size)
         take(scratch[:count])
         offset, size = offset + count, size - count
+
+
+def became_shorter(missing: int) -> FtpdError:
+    """Say that a file ends before the range that is to be sent."""
+    return FtpdError(ErrorCode.CHANGED, f"the file became shorter while it was read: {missing} bytes are missing")
 
 
 def _scratch() -> memoryview:
@@ -105,14 +111,16 @@ def _scratch() -> memoryview:
     return buffer
 
 
-def _store(fd: int, offset: int, data: Buffer, digest: Digest, then: Callable[[], object] | None) -> None:
-    view = memoryview(data)
-    for start in range(0, len(view), SLICE):
-        piece = view[start : start + SLICE]
-        digest.update(piece)
-        write_all(fd, piece, offset + start)
-    if then is not None:
-        then()
+def store(fd: int, offset: int, data: Buffer | Stretch, digest: Digest) -> int:
+    """Feed the bytes to `digest`, and write them at `offset`. Returns their number."""
+    end = offset
+    for view in data if isinstance(data, Stretch) else (memoryview(data),):
+        for start in range(0, len(view), SLICE):
+            piece = view[start : start + SLICE]
+            digest.update(piece)
+            write_all(fd, piece, end)
+            end += len(piece)
+    return end - offset
 
 
 def _load(fd: int, offset: int, size: int, digest: Digest | None, copy: bool) -> Buffer | None:  # noqa: FBT001 (called through a pool)

@@ -2,9 +2,13 @@
 
 While one buffer is being hashed and written elsewhere, the next one fills; when none is left, reading pauses. So a
 transfer holds at most `BUFFERS` buffers whatever its size, and a connection without a transfer holds none.
+
+That is how bytes come from a slow peer, and through TLS. What a quick one sends is read by the thread that uses it:
+see `direct.py`.
 """
 
 import asyncio
+import socket
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -31,6 +35,11 @@ _pool: dict[int, list[bytearray]] = {size: [] for size in BUFFER_SIZES}
 def is_crowded() -> bool:
     """Tell whether so many transfers run that each is to use as little memory as it can."""
     return len(_running) * BUFFERS * BUFFER_SIZES[-1] > BUFFER_BUDGET // 2
+
+
+def running() -> int:
+    """Tell how many transfers run."""
+    return len(_running)
 
 
 def _fitting_size(payload: int) -> int:
@@ -61,6 +70,14 @@ class PayloadReader:
         self._error: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._paused = False
+        self.sock: socket.socket | None = None
+        """Where the thread that has been given bytes may read on, until it is done with them."""
+
+    def read_directly(self, sock: socket.socket) -> None:
+        """Give out what there is, and let who gets it read on from this socket, which is closed at the end."""
+        self.sock = sock
+        self._buffer_size = min(self._buffer_size, MIB)
+        self._hand_out()
 
     async def next(self) -> memoryview | None:
         """Give the next bytes, or None after the last. They are valid until the next call.
@@ -94,6 +111,7 @@ class PayloadReader:
         _running.discard(self)
         self._take_back()
         self._resume()
+        self._close_socket()
         while self._ready:
             _give_back(self._ready.popleft())
         if self._buffer is not None:
@@ -114,6 +132,8 @@ class PayloadReader:
         self.missing -= count
         if self.missing and self._filled < self._buffer_size:
             return
+        if not self.missing:
+            self._close_socket()  # what follows is the loop's
         self._hand_out()
         if not self.missing and self._on_complete is not None:
             self._on_complete()
@@ -124,6 +144,11 @@ class PayloadReader:
             self._error = error
             self._wake()
 
+    def _close_socket(self) -> None:
+        if self.sock is not None:
+            self.sock.close()
+            self.sock = None
+
     def _flush(self) -> None:
         if self._filled:
             self._hand_out()
@@ -132,7 +157,7 @@ class PayloadReader:
         assert self._buffer is not None
         self._ready.append(memoryview(self._buffer)[: self._filled])
         self._buffer, self._filled = None, 0
-        if self.missing and self._unused <= 0:
+        if self.missing and (self._unused <= 0 or self.sock is not None):
             self._paused = True
             self._transport.pause_reading()
         self._wake()

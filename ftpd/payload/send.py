@@ -2,9 +2,15 @@
 
 import asyncio
 import contextlib
+import os
+import select
+import socket
+import threading
+from abc import ABC, abstractmethod
+from concurrent.futures import Future
 
 from ftpd.payload.channel import Channel
-from ftpd.payload.files import Source
+from ftpd.payload.files import Source, became_shorter, read_pieces
 from ftpd.wire.digests import Buffer, Digest
 from ftpd.wire.limits import MIB
 
@@ -13,6 +19,10 @@ WINDOW = 8 * MIB
 
 One `sendfile` call takes no more than the socket's buffer (4 MiB as Linux comes), so others wait for a millisecond.
 """
+
+
+STOP_MS = 100
+"""How long a thread may take to notice that nobody wants it to go on."""
 
 
 async def send_payload(channel: Channel, source: Source, offset: int, size: int, digest: Digest | None = None) -> None:
@@ -48,3 +58,111 @@ async def send_payload(channel: Channel, source: Source, offset: int, size: int,
             loading.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await loading
+
+
+class Outlet(ABC):
+    """How a thread sends, as long as it is the only one that does."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        """To be set when nobody wants the rest to be sent."""
+
+    @abstractmethod
+    def send(self, data: bytes) -> None:
+        """Send bytes, waiting for the peer if need be.
+
+        Raises:
+            ConnectionError: the connection is lost, or it is to stop. How much was sent is unknown.
+        """
+
+    @abstractmethod
+    def send_file(self, fd: int, offset: int, size: int) -> None:
+        """Send a range of a file, likewise.
+
+        Raises:
+            FtpdError: `changed`, the file ends before the range does.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what it has, when the thread is done."""
+
+
+def open_outlet(channel: Channel) -> Outlet:
+    """Give a thread the way out of a connection on which nothing is queued."""
+    sock = channel.dup()
+    return _LoopOutlet(channel) if sock is None or not hasattr(os, "sendfile") else _SocketOutlet(sock)
+
+
+class _SocketOutlet(Outlet):
+    """Past the event loop: no other thread has to be woken while the kernel sends."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__()
+        self._sock = sock
+        self._writable = select.poll()
+        self._writable.register(sock, select.POLLOUT)
+
+    def send(self, data: bytes) -> None:
+        """See `Outlet.send`."""
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self._sock.send(view) :]
+            except BlockingIOError:
+                self._wait()
+
+    def send_file(self, fd: int, offset: int, size: int) -> None:
+        """See `Outlet.send_file`."""
+        end = offset + size
+        while offset < end:
+            try:
+                sent = os.sendfile(self._sock.fileno(), fd, offset, end - offset)
+            except BlockingIOError:
+                self._wait()
+                continue
+            if not sent:
+                raise became_shorter(end - offset)
+            offset += sent
+
+    def close(self) -> None:
+        """See `Outlet.close`."""
+        self._sock.close()
+
+    def _wait(self) -> None:
+        while not self._writable.poll(STOP_MS):
+            if self.stop.is_set():
+                msg = "nobody wants the rest"
+                raise ConnectionAbortedError(msg)
+
+
+class _LoopOutlet(Outlet):
+    """Through the event loop, which encrypts."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self._channel = channel
+        self._loop = asyncio.get_running_loop()
+
+    def send(self, data: bytes) -> None:
+        """See `Outlet.send`."""
+        sending: Future[None] = asyncio.run_coroutine_threadsafe(self._send(data), self._loop)
+        while True:
+            try:
+                return sending.result(STOP_MS / 1000)
+            except TimeoutError:
+                if self.stop.is_set():
+                    sending.cancel()
+                    msg = "nobody wants the rest"
+                    raise ConnectionAbortedError(msg) from None
+
+    def send_file(self, fd: int, offset: int, size: int) -> None:
+        """See `Outlet.send_file`."""
+        read_pieces(fd, offset, size, lambda piece: self.send(bytes(piece)))
+
+    def close(self) -> None:
+        """See `Outlet.close`."""
+
+    async def _send(self, data: bytes) -> None:
+        self._channel.write(data)
+        await self._channel.drain()

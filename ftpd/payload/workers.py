@@ -15,6 +15,9 @@ DIGEST_THREADS = 4
 SYNC_THREADS = 16
 """fsync waits for the disk, not for a processor, and a journal commits concurrent ones together."""
 
+SEND_THREADS = 64
+"""A client sends on so many connections at once; all but two of them wait for the network."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -25,6 +28,7 @@ class Workers:
     def __init__(self) -> None:
         self._disk = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk")
         self._digest = ThreadPoolExecutor(DIGEST_THREADS, thread_name_prefix="digest")
+        self._send = ThreadPoolExecutor(SEND_THREADS, thread_name_prefix="send")
         self._sync = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="sync")
 
     async def disk(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -47,13 +51,17 @@ class Workers:
         finally:
             stop.set()
 
+    async def send(self, function: Callable[[], T], stop: threading.Event) -> T:
+        """Run what sends to a peer, as long as the peer takes. The event is set if it is cancelled."""
+        return await _run(self._send, function, cancel=stop.set)
+
     async def sync(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what waits for the disk to be durable. Cancelling is as safe as with `disk`."""
         return await _run(self._sync, lambda: function(*args, **kwargs))
 
     def close(self) -> None:
         """Let idle threads end. Everything handed in has been awaited by then."""
-        for pool in (self._disk, self._digest, self._sync):
+        for pool in (self._disk, self._digest, self._send, self._sync):
             pool.shutdown(wait=False)
 
 

@@ -11,8 +11,11 @@ visible, and what an upload had taken is given back by `discard`, `suspend` or `
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
+from blake3 import blake3
+
+from ftpd.payload.direct import Stretch
 from ftpd.payload.files import Source
-from ftpd.wire.digests import Buffer, Digest, Hasher, Tree
+from ftpd.wire.digests import Buffer, Digest, Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.messages import Algorithm, Durability, Entry, EntryType, IfExists
 from ftpd.wire.paths import RemotePath
@@ -45,15 +48,48 @@ class UploadPlan(NamedTuple):
     """How the file is cut, if its chunks are to be kept across a break. Only for a known `size`."""
 
 
-def wrong_chunk(path: RemotePath, index: int, expected: bytes, actual: bytes) -> FtpdError:
-    """Say that the bytes of a chunk are not those that were announced."""
-    return FtpdError(
-        ErrorCode.INTEGRITY,
-        f"{path}: chunk {index} has another digest than announced",
-        index=index,
-        expected=expected.hex(),
-        actual=actual.hex(),
-    )
+class OpenChunk:
+    """A chunk on its way in: where its next bytes go, and what it is to be in the end."""
+
+    def __init__(self, index: int, offset: int, size: int, leaf: bytes) -> None:
+        self.begin(index, offset, size, leaf)
+
+    def begin(self, index: int, offset: int, size: int, leaf: bytes) -> None:
+        """Be another chunk from here on."""
+        self.index = index
+        self.offset = offset
+        self.size = size
+        self.missing = size
+        self.leaf = leaf
+        self.digest = blake3()
+
+    def go_on(self) -> Stretch | None:
+        """Take note that the chunk is sealed, and `begin` the one that follows at once, if there is one.
+
+        Called by the thread that stores it. Returns the bytes of that one.
+        """
+        return None
+
+    def take(self, count: int) -> None:
+        """Take note that `count` bytes were stored."""
+        self.offset += count
+        self.missing -= count
+
+    def check(self, path: RemotePath) -> None:
+        """Compare the digest of the complete chunk with what it should be.
+
+        Raises:
+            FtpdError: `integrity`.
+        """
+        actual = self.digest.digest()
+        if actual != self.leaf:
+            raise FtpdError(
+                ErrorCode.INTEGRITY,
+                f"{path}: chunk {self.index} has another digest than announced",
+                index=self.index,
+                expected=self.leaf.hex(),
+                actual=actual.hex(),
+            )
 
 
 def unknown_upload(name: str) -> FtpdError:
@@ -124,12 +160,17 @@ class Upload(ABC):
     """The digests of the sealed chunks, by index."""
 
     @abstractmethod
-    async def write(self, offset: int, data: Buffer, digest: Digest) -> None:
-        """Store bytes at `offset` and feed them to `digest`. `data` may be reused when this returns."""
+    async def write(self, offset: int, data: Buffer | Stretch, digest: Digest) -> int:
+        """Store bytes at `offset` and feed them to `digest`. `data` may be reused when this returns.
+
+        Returns how many they were.
+        """
 
     @abstractmethod
-    async def seal(self, index: int, offset: int, data: Buffer, digest: Hasher, leaf: bytes) -> None:
-        """Store the last bytes of a chunk as `write` does; if its digest is `leaf` then, the chunk is sealed.
+    async def fill(self, chunk: OpenChunk, data: Buffer | Stretch) -> None:
+        """Store the next bytes of a chunk as `write` does. If they complete it and its digest is right, it is sealed.
+
+        So are those with which the chunk goes on then.
 
         Raises:
             FtpdError: `integrity` if the digest is another one.

@@ -8,19 +8,20 @@ from typing import NamedTuple
 
 from blake3 import blake3
 
+from ftpd.payload.direct import Stretch
 from ftpd.store.base import (
     Details,
     Listing,
+    OpenChunk,
     Store,
     StoredFile,
     Upload,
     UploadPlan,
     lease_lost,
     unknown_upload,
-    wrong_chunk,
 )
 from ftpd.store.names import free_names
-from ftpd.wire.digests import Buffer, Digest, Hasher, Tree
+from ftpd.wire.digests import Buffer, Digest, Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.messages import Algorithm, Durability, Entry, EntryType, IfExists
 from ftpd.wire.paths import RemotePath
@@ -204,19 +205,27 @@ class MemoryUpload(Upload):
         other.name, other.leaves, other._data = self.name, self.leaves, self._data
         return other
 
-    async def write(self, offset: int, data: Buffer, digest: Digest) -> None:
+    async def write(self, offset: int, data: Buffer | Stretch, digest: Digest) -> int:
         """See `Upload.write`."""
         self._check_owner()
-        digest.update(data)
-        self._data.extend(bytes(max(0, offset - len(self._data))))
-        self._data[offset : offset + len(data)] = data
+        start = offset
+        for piece in data if isinstance(data, Stretch) else (data,):
+            digest.update(piece)
+            self._data.extend(bytes(max(0, offset - len(self._data))))
+            self._data[offset : offset + len(piece)] = piece
+            offset += len(piece)
+        return offset - start
 
-    async def seal(self, index: int, offset: int, data: Buffer, digest: Hasher, leaf: bytes) -> None:
-        """See `Upload.seal`."""
-        await self.write(offset, data, digest)
-        if digest.digest() != leaf:
-            raise wrong_chunk(self.plan.path, index, leaf, digest.digest())
-        self.leaves[index] = leaf
+    async def fill(self, chunk: OpenChunk, data: Buffer | Stretch) -> None:
+        """See `Upload.fill`."""
+        more: Buffer | Stretch | None = data
+        while more is not None:
+            chunk.take(await self.write(chunk.offset, more, chunk.digest))
+            if chunk.missing:
+                break
+            chunk.check(self.plan.path)
+            self.leaves[chunk.index] = chunk.leaf
+            more = chunk.go_on()
 
     async def reopen(self, index: int) -> None:
         """See `Upload.reopen`."""

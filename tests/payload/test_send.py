@@ -148,7 +148,7 @@ class SlowSource(FileSource):
     async def load(self, offset: int, size: int, digest: Digest | None, *, copy: bool) -> Buffer | None:
         """Wait in a thread, then load."""
         if offset:
-            await self._workers.disk(self._wait)
+            await self.workers.disk(self._wait)
         return await super().load(offset, size, digest, copy=copy)
 
     def _wait(self) -> None:

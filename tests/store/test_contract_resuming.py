@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from blake3 import blake3
 
-from ftpd.store.base import Store, Upload
+from ftpd.store.base import OpenChunk, Store, Upload
 from ftpd.wire.digests import hash_leaf, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import MIB
@@ -29,9 +29,10 @@ async def begun(store: Store, *sealed: int) -> Upload:
 
 async def seal(upload: Upload, index: int, data: bytes | None = None) -> None:
     """Send a chunk in two pieces."""
-    piece, hasher = data or PIECES[index], blake3()
-    await upload.write(index * CHUNK, piece[:1000], hasher)
-    await upload.seal(index, index * CHUNK + 1000, piece[1000:], hasher, hash_leaf(PIECES[index]))
+    piece = data or PIECES[index]
+    chunk = OpenChunk(index, index * CHUNK, len(piece), hash_leaf(PIECES[index]))
+    await upload.fill(chunk, piece[:1000])
+    await upload.fill(chunk, piece[1000:])
 
 
 async def resumed(store: Store, name: str) -> Upload:

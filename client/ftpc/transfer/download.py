@@ -6,8 +6,9 @@ from typing import Protocol
 from ftpc.connection import Connection
 from ftpc.errors import DamagedError, IntegrityError, ProtocolError
 from ftpc.progress import Item, Progress
+from ftpd.payload.direct import Stretch
 from ftpd.payload.receive import PayloadReader
-from ftpd.wire.digests import Buffer, Digest, Tree, TreeHasher, chunk_count
+from ftpd.wire.digests import Digest, Tree, TreeHasher, chunk_count
 from ftpd.wire.limits import DIGEST_SIZE, MAX_STREAM_CHUNKS, MIN_CHUNK
 from ftpd.wire.messages import Content, Get, Stat, Status, Trailer
 
@@ -15,8 +16,8 @@ from ftpd.wire.messages import Content, Get, Stat, Status, Trailer
 class Sink(Protocol):
     """Where the bytes of a download go."""
 
-    async def write(self, offset: int, data: Buffer, digest: Digest) -> None:
-        """Take bytes and feed them to `digest`; `data` may be reused afterwards."""
+    async def write(self, offset: int, data: Stretch, digest: Digest) -> int:
+        """Take bytes and feed them to `digest`; `data` may be reused afterwards. Returns how many they were."""
 
 
 class Fetch:
@@ -118,24 +119,24 @@ async def _receive(
                 _take(fetch, first, tree.leaves)
                 return tree
             try:
-                await sink.write(item.done, data, hasher)
+                item.done += await sink.write(item.done, data, hasher)
                 _take(fetch, first, hasher.complete)
             except BaseException:
                 connection.is_usable = False  # the rest of the payload is still to come
                 raise
-            item.done += len(data)
             progress.update(item)
     finally:
         payload.close()
 
 
-async def _next(payload: PayloadReader, connection: Connection) -> memoryview | None:
+async def _next(payload: PayloadReader, connection: Connection) -> Stretch | None:
     """Wait for bytes as long as any come."""
     while True:
         missing = payload.missing
         try:
             async with asyncio.timeout(connection.stall_timeout_s):
-                return await payload.next()
+                data = await payload.next()
+            return None if data is None else Stretch(data, payload)
         except TimeoutError:
             if payload.missing == missing:
                 msg = f"nothing moved for {connection.stall_timeout_s:g} s"

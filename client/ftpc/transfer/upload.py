@@ -1,8 +1,10 @@
 """Uploads: small files in one message, large ones and streams in chunks that are confirmed one by one."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
+from functools import partial
 from typing import NamedTuple
 
 from ftpc.connection import Connection
@@ -10,12 +12,24 @@ from ftpc.errors import ChangedError, FtpcError, IntegrityError, ProtocolError, 
 from ftpc.files import LocalSource, PipeSource
 from ftpc.jobs import UploadJob
 from ftpc.progress import Item, Phase, Progress
-from ftpd.payload.send import send_payload
+from ftpd.payload.send import open_outlet
 from ftpd.payload.workers import Workers
 from ftpd.wire.digests import Tree, chunk_count, hash_leaf, size_of_chunk, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import CHUNKS_IN_FLIGHT, DIGEST_SIZE, MAX_STREAM_CHUNKS, MIN_CHUNK, SMALL_PUT, STREAM_CHUNK
-from ftpd.wire.messages import Begin, Begun, Chunk, Commit, Confirmed, IfExists, Put, Stat, Status, Stored
+from ftpd.wire.messages import (
+    Begin,
+    Begun,
+    Chunk,
+    Commit,
+    Confirmed,
+    IfExists,
+    Put,
+    Stat,
+    Status,
+    Stored,
+    encode_request,
+)
 
 
 class Plan(NamedTuple):
@@ -85,10 +99,12 @@ async def _chunked(
     item.done = item.resumed = sum(size_of_chunk(source.size, chunk_size, index) for index in there)
     progress.update(item)
     async with _confirming(connection, item, progress, TRIES) as flight:
-        await _send(connection, source, job, [index for index in range(count) if index not in there], flight)
-        while damaged := await flight.damaged():
-            source.check_unchanged()
-            await _send(connection, source, job, damaged, flight)
+        missing = [index for index in range(count) if index not in there]
+        while missing:
+            await _send(connection, source, job, missing, flight)
+            missing = await flight.damaged()
+            if missing:
+                source.check_unchanged()
     source.check_unchanged()
     return await _commit(connection, begun, _tree(source, job), item, progress)
 
@@ -149,24 +165,28 @@ async def _is_same(source: LocalSource, job: UploadJob, index: int) -> bool:
 async def _send(
     connection: Connection, source: LocalSource, job: UploadJob, indexes: list[int], flight: "_Flight"
 ) -> None:
-    """Send chunks, computing the digest of each while the one before it is on its way."""
-    hashing: asyncio.Task[bytes] | None = None
+    """Send chunks. One thread reads, hashes and sends as many as may be in flight: nothing has to be handed over."""
+    left = deque(indexes)
+    with closing(open_outlet(connection.channel)) as outlet:
 
-    def hash_chunk(index: int) -> asyncio.Task[bytes]:
-        size = size_of_chunk(source.size, job.chunk_size, index)
-        return asyncio.create_task(source.leaf(index * job.chunk_size, size))
+        def send_some() -> None:
+            while left and flight.has_room:
+                index = left.popleft()
+                size = size_of_chunk(source.size, job.chunk_size, index)
+                announce = partial(_announce, job, flight, index, size)
+                source.send_chunk(outlet, index * job.chunk_size, size, announce)
 
-    try:
-        for place, index in enumerate(indexes):
-            leaf = await (hashing or hash_chunk(index))
-            hashing = hash_chunk(indexes[place + 1]) if place + 1 < len(indexes) else None
-            job.note(index, leaf)
-            offset, size = index * job.chunk_size, size_of_chunk(source.size, job.chunk_size, index)
-            await flight.announce(Chunk(upload=job.upload or "", index=index, size=size, digest=leaf.hex()))
+        while left:
+            await flight.room()
             with connection.errors(), _changes(source):
-                await send_payload(connection.channel, source, offset, size)
-    finally:
-        await _stop(hashing)
+                await source.workers.send(send_some, outlet.stop)
+
+
+def _announce(job: UploadJob, flight: "_Flight", index: int, size: int, leaf: bytes) -> bytes:
+    job.note(index, leaf)
+    chunk = Chunk(upload=job.upload or "", index=index, size=size, digest=leaf.hex())
+    flight.announce(chunk)
+    return encode_request(chunk)
 
 
 async def upload_stream(
@@ -205,7 +225,10 @@ async def _streamed(
                 leaf = await workers.disk(hash_leaf, data[:count])
                 leaves += leaf
                 size += count
-                await flight.announce(Chunk(upload=begun.upload, index=index, size=count, digest=leaf.hex()))
+                await flight.room()
+                chunk = Chunk(upload=begun.upload, index=index, size=count, digest=leaf.hex())
+                flight.announce(chunk)
+                await connection.send(chunk)
                 with connection.errors():
                     connection.channel.write(data[:count])
                     await connection.channel.drain()
@@ -242,25 +265,33 @@ class _Flight:
         self._limit = tries
         self._item = item
         self._progress = progress
-        self._room = asyncio.Semaphore(CHUNKS_IN_FLIGHT)
         self._announced: asyncio.Queue[Chunk | None] = asyncio.Queue()
         self._damaged: list[int] = []
         self._tries: dict[int, int] = {}
-        self._landed = asyncio.Event()
-        self._landed.set()
-        self._open = 0
+        self._loop = asyncio.get_running_loop()
+        # Each is written by one thread only.
+        self._sent = self._answered = 0
+        self._answer = asyncio.Event()
 
-    async def announce(self, chunk: Chunk) -> None:
-        """Send the header of a chunk; its bytes follow. Waits while too many are unconfirmed."""
-        await self._room.acquire()
-        self._open += 1
-        self._landed.clear()
-        self._announced.put_nowait(chunk)
-        await self._connection.send(chunk)
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may be announced."""
+        return self._sent - self._answered < CHUNKS_IN_FLIGHT
+
+    def announce(self, chunk: Chunk) -> None:
+        """Take note that a chunk is going to be sent now. For one thread at a time."""
+        self._sent += 1
+        self._loop.call_soon_threadsafe(self._announced.put_nowait, chunk)
+
+    async def room(self) -> None:
+        """Wait until one more may be announced."""
+        while not self.has_room:
+            await self._next_answer()
 
     async def damaged(self) -> list[int]:
         """Wait until all chunks are answered; give those that have to be sent again."""
-        await self._landed.wait()
+        while self._answered < self._sent:
+            await self._next_answer()
         damaged, self._damaged = self._damaged, []
         return damaged
 
@@ -274,10 +305,12 @@ class _Flight:
             if await self._is_confirmed(chunk):
                 self._item.done += chunk.size
                 self._progress.update(self._item)
-            self._room.release()
-            self._open -= 1
-            if not self._open:
-                self._landed.set()
+            self._answered += 1
+            self._answer.set()
+
+    async def _next_answer(self) -> None:
+        self._answer.clear()
+        await self._answer.wait()
 
     async def _is_confirmed(self, chunk: Chunk) -> bool:
         try:
@@ -301,7 +334,7 @@ class _Flight:
         patience_s = self._connection.stall_timeout_s
         before: tuple[int, int | None] = (-1, None)
         channel = self._connection.channel
-        while before != (now := (self._item.done, channel.acknowledged)) or not self._open:
+        while before != (now := (self._item.done, channel.acknowledged)) or self._answered == self._sent:
             before = now
             await asyncio.sleep(patience_s)
         msg = f"nothing moved for {patience_s:g} s"

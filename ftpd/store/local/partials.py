@@ -14,12 +14,13 @@ import time
 
 from blake3 import blake3
 
+from ftpd.payload.direct import Stretch
 from ftpd.payload.files import read_pieces
 from ftpd.payload.journal import Found, Journal, Value, boot_id
-from ftpd.store.base import UploadPlan, lease_lost, unknown_upload
+from ftpd.store.base import OpenChunk, UploadPlan, lease_lost, unknown_upload
 from ftpd.store.local.errors import os_errors
 from ftpd.store.local.publish import Landing, LocalUpload, check_free, open_temporary
-from ftpd.wire.digests import Buffer, Digest, Hasher, Tree, chunk_count
+from ftpd.wire.digests import Buffer, Digest, Tree, chunk_count
 from ftpd.wire.errors import FtpdError
 from ftpd.wire.paths import RemotePath
 
@@ -135,17 +136,17 @@ class LocalPartial(LocalUpload):
             await self._landing.workers.finish(self._close)
         self._partials.forget(self)
 
-    async def write(self, offset: int, data: Buffer, digest: Digest) -> None:
+    async def write(self, offset: int, data: Buffer | Stretch, digest: Digest) -> int:
         """See `Upload.write`."""
         async with self._lock:
             self._check_owner()
-            await super().write(offset, data, digest)
+            return await super().write(offset, data, digest)
 
-    async def seal(self, index: int, offset: int, data: Buffer, digest: Hasher, leaf: bytes) -> None:
-        """See `Upload.seal`."""
+    async def fill(self, chunk: OpenChunk, data: Buffer | Stretch) -> None:
+        """See `Upload.fill`."""
         async with self._lock:
             self._check_owner()
-            await super().seal(index, offset, data, digest, leaf)
+            await super().fill(chunk, data)
 
     async def reopen(self, index: int) -> None:
         """See `Upload.reopen`."""

@@ -9,16 +9,17 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Iterator
 
-from ftpd.payload.files import FileSink
+from ftpd.payload.direct import Stretch
+from ftpd.payload.files import store
 from ftpd.payload.workers import Workers
-from ftpd.store.base import Upload, UploadPlan, wrong_chunk
+from ftpd.store.base import OpenChunk, Upload, UploadPlan
 from ftpd.store.local.beneath import Beneath
 from ftpd.store.local.digests import DigestCache, State
 from ftpd.store.local.errors import ROOT_GONE, from_os_error, os_errors
 from ftpd.store.names import free_names
-from ftpd.wire.digests import Buffer, Digest, Hasher, Tree
+from ftpd.wire.digests import Buffer, Digest, Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.messages import IfExists
 from ftpd.wire.paths import RemotePath
@@ -79,20 +80,15 @@ class LocalUpload(Upload):
         self._fd = -1 if name else open_temporary(self.name, folder, create=True)
         self._over = False
 
-    async def write(self, offset: int, data: Buffer, digest: Digest) -> None:
+    async def write(self, offset: int, data: Buffer | Stretch, digest: Digest) -> int:
         """See `Upload.write`."""
-        await self._write(offset, data, digest, None)
+        with self._errors():
+            return await self._landing.workers.disk(store, self._fd, offset, data, digest)
 
-    async def seal(self, index: int, offset: int, data: Buffer, digest: Hasher, leaf: bytes) -> None:
-        """See `Upload.seal`."""
-
-        def keep() -> None:
-            actual = digest.digest()
-            if actual != leaf:
-                raise wrong_chunk(self._plan.path, index, leaf, actual)
-            self._keep(index, leaf)
-
-        await self._write(offset, data, digest, keep)
+    async def fill(self, chunk: OpenChunk, data: Buffer | Stretch) -> None:
+        """See `Upload.fill`."""
+        with self._errors():
+            await self._landing.workers.disk(self._fill, chunk, data)
 
     async def reopen(self, index: int) -> None:
         """See `Upload.reopen`."""
@@ -102,9 +98,20 @@ class LocalUpload(Upload):
         """See `Upload.suspend`."""
         await self.discard()
 
-    async def _write(self, offset: int, data: Buffer, digest: Digest, then: Callable[[], object] | None) -> None:
+    def _fill(self, chunk: OpenChunk, data: Buffer | Stretch) -> None:
+        more: Buffer | Stretch | None = data
+        while more is not None:
+            chunk.take(store(self._fd, chunk.offset, more, chunk.digest))
+            if chunk.missing:
+                break
+            chunk.check(self._plan.path)
+            self._keep(chunk.index, chunk.leaf)
+            more = chunk.go_on()
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
         try:
-            await FileSink(self._fd, self._landing.workers).write(offset, data, digest, then)
+            yield
         except OSError as exc:
             raise from_os_error(exc, self._plan.path) from exc
 

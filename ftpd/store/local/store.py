@@ -48,7 +48,7 @@ class LocalStore(Store):
         self._partial_ttl_s = partial_ttl_s
         self.durability = durability
         self.read_only = read_only
-        self._workers = workers
+        self.workers = workers
         self._closing = contextlib.ExitStack()
         with contextlib.ExitStack() as undo, os_errors(root):
             self._root = Beneath(root)
@@ -75,7 +75,7 @@ class LocalStore(Store):
         digests = DigestCache(state / "digests.sqlite")
         undo.callback(digests.close)
         sync = self.durability is Durability.FULL
-        landing = Landing(self._root, temporary, digests, self._workers, sync=sync)
+        landing = Landing(self._root, temporary, digests, self.workers, sync=sync)
         return digests, landing, Partials(landing, partial, self._partial_ttl_s)
 
     def _open_state_folder(self, name: str, state: int, undo: contextlib.ExitStack) -> int:
@@ -87,15 +87,15 @@ class LocalStore(Store):
 
     async def stat(self, path: RemotePath) -> tuple[Details, Tree | None]:
         """See `Store.stat`."""
-        return await self._workers.disk(self._stat, path)
+        return await self.workers.disk(self._stat, path)
 
     async def list(self, path: RemotePath, *, long: bool) -> Listing:
         """See `Store.list`."""
-        return await self._workers.acquire(lambda: self._list(path, long=long), LocalListing.release)
+        return await self.workers.acquire(lambda: self._list(path, long=long), LocalListing.release)
 
     async def open(self, path: RemotePath) -> StoredFile:
         """See `Store.open`."""
-        return await self._workers.acquire(lambda: self._open(path), LocalFile.release)
+        return await self.workers.acquire(lambda: self._open(path), LocalFile.release)
 
     async def begin(self, plan: UploadPlan) -> Upload | None:
         """See `Store.begin`."""
@@ -103,7 +103,7 @@ class LocalStore(Store):
             raise FtpdError(ErrorCode.READ_ONLY, "this server is read-only")
         if plan.chunk_size is not None:
             return await self._partials.begin(plan)
-        return await self._workers.acquire(lambda: self._begin(plan), _drop)
+        return await self.workers.acquire(lambda: self._begin(plan), _drop)
 
     async def resume(self, name: str, plan: UploadPlan) -> Upload | None:
         """See `Store.resume`."""
@@ -118,7 +118,7 @@ class LocalStore(Store):
 
     async def checksum(self, path: RemotePath, algorithm: Algorithm) -> str:
         """See `Store.checksum`."""
-        return await self._workers.digest(lambda stop: self._checksum(path, algorithm, stop))
+        return await self.workers.digest(lambda stop: self._checksum(path, algorithm, stop))
 
     async def close(self) -> None:
         """See `Store.close`."""
@@ -138,11 +138,11 @@ class LocalStore(Store):
 
     def _list(self, path: RemotePath, *, long: bool) -> "LocalListing":
         with os_errors(path, self._root):
-            return LocalListing(self._root.open_folder(path), self._workers, long=long, is_root=not path.parts)
+            return LocalListing(self._root.open_folder(path), self.workers, long=long, is_root=not path.parts)
 
     def _open(self, path: RemotePath) -> "LocalFile":
         file, found = self._open_regular(path)
-        return LocalFile(file, path, found, self._digests, self._workers)
+        return LocalFile(file, path, found, self._digests, self.workers)
 
     def _open_regular(self, path: RemotePath) -> tuple[FileIO, os.stat_result]:
         with os_errors(path, self._root):
@@ -207,15 +207,15 @@ class LocalFile(FileSource, StoredFile):
 
     async def check_unchanged(self) -> None:
         """See `StoredFile.check_unchanged`."""
-        await self._workers.disk(self._look_again)
+        await self.workers.disk(self._look_again)
 
     async def remember(self, tree: Tree) -> None:
         """See `StoredFile.remember`."""
-        await self._workers.disk(self._remember, tree)
+        await self.workers.disk(self._remember, tree)
 
     async def close(self) -> None:
         """See `StoredFile.close`."""
-        await self._workers.finish(self.release)  # of a file that was replaced, this gives its space back
+        await self.workers.finish(self.release)  # of a file that was replaced, this gives its space back
 
     def release(self) -> None:
         """Close the file."""
@@ -238,18 +238,18 @@ class LocalListing(Listing):
 
     def __init__(self, folder: int, workers: Workers, *, long: bool, is_root: bool) -> None:
         self._folder = folder
-        self._workers = workers
+        self.workers = workers
         self._read = _long_entry if long else _short_entry
         self._is_root = is_root
         self._found: Iterator[os.DirEntry[str]] = os.scandir(folder)
 
     async def next(self, limit: int) -> list[Entry]:
         """See `Listing.next`."""
-        return await self._workers.disk(self._next, limit)
+        return await self.workers.disk(self._next, limit)
 
     async def close(self) -> None:
         """See `Listing.close`."""
-        await self._workers.finish(self.release)
+        await self.workers.finish(self.release)
 
     def release(self) -> None:
         """Close the folder."""

@@ -1,0 +1,128 @@
+"""Reading payload in the thread that uses it, as long as its peer is quick.
+
+What a thread has just received is still in its processor's cache when it hashes and writes it, and no other thread has
+to be woken for it, which on a busy machine takes longer than receiving a megabyte. As soon as the thread would have to
+wait for long, the event loop takes over again (`PayloadReader`). Not with TLS, whose bytes are the event loop's.
+"""
+
+import contextlib
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from ftpd.payload.receive import PayloadReader, is_crowded, running
+from ftpd.wire.errors import BadFrameError
+from ftpd.wire.frames import decode_length
+from ftpd.wire.limits import KIB, LENGTH_SIZE, MIB
+
+DIRECT_SIZE = 256 * KIB
+"""Of smaller payloads most has arrived with the header."""
+
+READ_SIZE = 4 * MIB
+"""What a thread receives before it uses it: each time it catches up with the sender costs both a wake-up."""
+
+TURN_BYTES = 256 * MIB
+"""What all transfers together receive before it is the turn of other work for the threads;"""
+
+TURN_WAIT_MS = 2.0
+"""and how long a thread waits in its turn for a peer who is not quite as quick: threads are few, peers may be many."""
+
+PEEK_SIZE = KIB
+"""Where the header of a chunk fits in."""
+
+_local = threading.local()
+
+
+class Stretch:
+    """Bytes of a payload, and those that arrive while they are being used.
+
+    To be iterated over by the thread that uses them; or not at all, by whoever takes only what is there.
+    """
+
+    def __init__(self, first: memoryview, payload: PayloadReader) -> None:
+        self.first = first
+        """What is there."""
+        self._payload = payload
+        self._left = max(TURN_BYTES // max(running(), 1), KIB)
+        self._patience_ms = 0.0 if is_crowded() else TURN_WAIT_MS
+
+    def __iter__(self) -> Iterator[memoryview]:
+        """Give pieces, each valid until the next, as long as there are more, they come quickly, and time is left."""
+        if self.first:
+            first, self.first = self.first, self.first[:0]
+            yield first
+        payload, buffer = self._payload, _buffer()
+        while payload.sock is not None and payload.missing and self._left > 0:
+            room = buffer[: min(READ_SIZE, payload.missing)]
+            filled = self._fill(payload.sock, room)
+            if filled:
+                yield room[:filled]
+            if filled < len(room):
+                return
+
+    def follow(self, accept: Callable[[bytes], int | None]) -> bool:
+        """Go on with the next frame, if it is here: what is iterated over next is its payload.
+
+        `accept` is given its header, and returns the size of its payload; or None to leave the frame where it is.
+        """
+        payload = self._payload
+        if payload.sock is None or payload.missing or self._left <= 0:
+            return False
+        with contextlib.suppress(OSError, BadFrameError):  # who waits for the next frame will find the same
+            start = self._peek(payload.sock)
+            end = LENGTH_SIZE + decode_length(start[:LENGTH_SIZE])
+            size = accept(start[LENGTH_SIZE:end]) if end <= len(start) else None
+            if size is not None:
+                payload.sock.recv(end)
+                payload.missing = size
+                return True
+        return False
+
+    def _fill(self, sock: socket.socket, room: memoryview) -> int:
+        """Fill a buffer. It stays partly empty if the peer is not quick, or gone."""
+        filled = 0
+        try:
+            while filled < len(room):
+                try:
+                    count = sock.recv_into(room[filled:])
+                except BlockingIOError:
+                    if self._is_worth_waiting(sock):
+                        continue
+                    break
+                if not count:
+                    missing = self._payload.missing - filled
+                    msg = f"the connection ended {missing} bytes before the end of the payload"
+                    raise ConnectionResetError(msg)
+                filled += count
+        except OSError as exc:
+            self._payload.fail(exc)
+        self._payload.missing -= filled
+        self._left -= filled
+        return filled
+
+    def _peek(self, sock: socket.socket) -> bytes:
+        try:
+            return sock.recv(PEEK_SIZE, socket.MSG_PEEK)
+        except BlockingIOError:
+            return sock.recv(PEEK_SIZE, socket.MSG_PEEK) if self._is_worth_waiting(sock) else b""
+
+    def _is_worth_waiting(self, sock: socket.socket) -> bool:
+        """Wait for bytes, but not for long. Returns whether there are any."""
+        if self._patience_ms <= 0:
+            return False
+        ready = select.poll()
+        ready.register(sock, select.POLLIN)
+        started = time.monotonic()
+        is_ready = bool(ready.poll(self._patience_ms))
+        self._patience_ms -= (time.monotonic() - started) * 1000
+        return is_ready
+
+
+def _buffer() -> memoryview:
+    """Give this thread's buffer."""
+    buffer: memoryview | None = getattr(_local, "buffer", None)
+    if buffer is None:
+        buffer = _local.buffer = memoryview(bytearray(READ_SIZE))
+    return buffer
