@@ -5,14 +5,14 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
 
 import pytest
 
 from ftpd.payload.files import FileSource
-from ftpd.payload.send import WINDOW, send_payload
+from ftpd.payload.send import WINDOW, Outlet, open_outlet, send_payload
 from ftpd.payload.workers import Workers
 from ftpd.wire.digests import Buffer, Digest, TreeHasher, chunk_size_for, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
@@ -204,3 +204,74 @@ async def test_the_next_window_is_loaded_while_one_is_sent(ends: Ends, path: Pat
             got += len(data)
         await sending
     assert size == hasher.size
+
+
+async def through(outlet: Outlet, workers: Workers, work: Callable[[], None]) -> None:
+    """Send from a thread."""
+    with contextlib.closing(outlet):
+        await workers.send(work, outlet.stop)
+
+
+@pytest.mark.parametrize("size", [0, 1, 5 * MIB])
+async def test_a_thread_sends(ends: Ends, path: Path, workers: Workers, size: int) -> None:
+    """What a thread sends arrives whole and in order, and the event loop can send after it."""
+    fill(path, b"?" + some_bytes(size) + b"?")
+    outlet = open_outlet(ends.channel)
+
+    def work() -> None:
+        outlet.send(b"<<<<")
+        with path.open("rb") as file:
+            outlet.send_file(file.fileno(), 1, size)
+        outlet.send(b">>")
+
+    async with asyncio.timeout(PATIENCE_S):
+        reading = asyncio.create_task(ends.reader.readexactly(size + 8))
+        await through(outlet, workers, work)
+        ends.channel.write(b">>")
+        await ends.channel.drain()
+        assert b"<<<<" + some_bytes(size) + b">>>>" == await reading
+
+
+async def test_a_thread_notices_a_file_that_shrinks(ends: Ends, path: Path, workers: Workers) -> None:
+    """A range that is not there any more is `changed`."""
+    fill(path, b"short")
+    outlet = open_outlet(ends.channel)
+    with path.open("rb") as file, pytest.raises(FtpdError) as caught:
+        await through(outlet, workers, lambda: outlet.send_file(file.fileno(), 0, 6))
+    assert caught.value.code is ErrorCode.CHANGED
+
+
+async def test_a_thread_notices_a_lost_peer(ends: Ends, workers: Workers) -> None:
+    """Sending to somebody who is gone is a `ConnectionError`, however much the kernel would have taken."""
+    outlet = open_outlet(ends.channel)
+
+    def work() -> None:
+        while True:
+            outlet.send(bytes(MIB))
+
+    ends.writer.transport.abort()
+    async with asyncio.timeout(PATIENCE_S):
+        with pytest.raises(ConnectionError):
+            await through(outlet, workers, work)
+
+
+async def test_a_thread_that_waits_is_called_back(ends: Ends, workers: Workers) -> None:
+    """Cancelling ends a thread whose peer takes nothing, and the event loop has been free meanwhile."""
+    outlet, sent = open_outlet(ends.channel), 0
+
+    def work() -> None:
+        nonlocal sent
+        while True:
+            outlet.send(bytes(MIB))
+            sent += 1
+
+    async with asyncio.timeout(PATIENCE_S):
+        sending = asyncio.create_task(through(outlet, workers, work))
+        before = -1
+        while before != sent:
+            before = sent
+            await asyncio.sleep(0.05)  # long enough for another MiB if there were room
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+    assert 0 < sent == before
