@@ -12,7 +12,7 @@ from ftpd import __version__
 
 if TYPE_CHECKING:
     from ftpc.address import Address, parse_address
-    from ftpc.client import Client, GetResult, PutResult, connect
+    from ftpc.client import Client, connect
     from ftpc.errors import (
         AddressError,
         ChangedError,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         RemoteNameError,
     )
     from ftpc.progress import Item, NoProgress, Phase, Progress
+    from ftpc.results import GetResult, PutResult
     from ftpd.wire.messages import Algorithm, Entry, EntryType, Greeting, IfExists, Status
 
 __all__ = [
@@ -62,8 +63,9 @@ __all__ = [
 
 _HOMES = {
     "ftpc.address": ("Address", "parse_address"),
-    "ftpc.client": ("Client", "GetResult", "PutResult", "connect"),
+    "ftpc.client": ("Client", "connect"),
     "ftpc.progress": ("Item", "NoProgress", "Phase", "Progress"),
+    "ftpc.results": ("GetResult", "PutResult"),
     "ftpd.wire.messages": ("Algorithm", "Entry", "EntryType", "Greeting", "IfExists", "Status"),
 }
 

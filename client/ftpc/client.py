@@ -6,26 +6,25 @@ What only transfers need is imported by the first transfer, so that asking a que
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from ftpc.address import Address, parse_address
 from ftpc.connection import CONNECT_S, RETRIES, STALL_S, Connection, Patience
 from ftpc.errors import LocalFileError, RefusedError, RemoteNameError
+from ftpc.listing import Listing
 from ftpc.progress import Item, NoProgress, Phase, Progress
+from ftpc.results import GetResult, PutResult
 from ftpd.wire.limits import SMALL_PUT
 from ftpd.wire.messages import (
     Algorithm,
     Checksum,
     Content,
-    Entry,
     Get,
     Greeting,
     IfExists,
-    Ls,
     Md5,
-    Page,
     Ping,
     Pong,
     Reply,
@@ -50,38 +49,6 @@ CONNECTIONS = 4
 of a 138 ms path, 16 are worse) without crowding out everybody else."""
 
 R = TypeVar("R", bound=Reply)
-
-
-class PutResult(NamedTuple):
-    """What became of an upload. It is stored, verified, and as durable as the server's greeting says."""
-
-    remote: str
-    """The name it got, which differs from the one asked for after `IfExists.RENAME`."""
-    size: int
-    root: str | None
-    """The root digest; None if it was skipped."""
-    skipped: bool
-    resumed: int = 0
-    """Bytes of it that the server had already."""
-    repaired: int = 0
-    """Chunks that arrived damaged and were sent again."""
-    changed: bool = False
-    """Whether the local file changed since the upload was broken off; what was new was sent again."""
-    restarted: bool = False
-    """Whether nothing of an upload that was broken off could be used."""
-
-
-class GetResult(NamedTuple):
-    """What became of a download. It is verified, and durable if it went to a file."""
-
-    local: "Path | None"
-    size: int
-    mtime: float
-    mode: int
-    resumed: int = 0
-    """Bytes of it that were here already when a broken connection was mended for the last time."""
-    restarted: bool = False
-    """Whether it was begun afresh after a break: the remote file had changed, or could not be proven not to have."""
 
 
 class Client:
@@ -406,43 +373,6 @@ def connect(
     """
     patience = Patience(connect_timeout_s, stall_timeout_s, retries)
     return Client(parse_address(server), connections=connections, patience=patience, jobs=jobs)
-
-
-class Listing:
-    """The entries of a remote folder, in no particular order, as an asynchronous iterator.
-
-    It holds a connection from the first entry until it has been read to its end or closed (`contextlib.aclosing`).
-    """
-
-    def __init__(
-        self, lend: Callable[[], contextlib.AbstractAsyncContextManager[Connection]], folder: str, *, long: bool
-    ) -> None:
-        self.unnameable = 0
-        """How many names were left out so far because no request could name them (not UTF-8, control characters)."""
-        self._entries = self._read(lend, Ls(path=folder, long=long))
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Entry:
-        return await anext(self._entries)
-
-    async def aclose(self) -> None:
-        """Read no further."""
-        await self._entries.aclose()
-
-    async def _read(
-        self, lend: Callable[[], contextlib.AbstractAsyncContextManager[Connection]], request: Ls
-    ) -> AsyncGenerator[Entry, None]:
-        async with lend() as connection:
-            while True:
-                page = await connection.ask(request, Page)
-                self.unnameable += page.unnameable
-                for entry in page.entries:
-                    yield entry
-                if page.cursor is None:
-                    return
-                request = Ls(cursor=page.cursor)
 
 
 @contextlib.asynccontextmanager

@@ -49,7 +49,7 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
         result = await client.get(remote, target, preserve=args.preserve, progress=progress)
         if terminal.json:
             fields = {"remote": remote, "local": str(result.local), "size": result.size, "mtime": result.mtime}
-            terminal.json_data(event="done", **fields)
+            terminal.json_data(event="done", **fields, resumed=result.resumed, restarted=result.restarted)
         elif result.restarted:
             terminal.say(f"{remote}: after a break nobody could tell whether it was still the same: begun afresh")
         elif terminal.verbose:

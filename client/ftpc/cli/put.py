@@ -9,9 +9,10 @@ from ftpc.cli.exits import Exit
 from ftpc.cli.jobs import Outcome, pick_display, run_job
 from ftpc.cli.options import Parser, add_jobs, add_patience, choice_of, new_parser, refuse_twins
 from ftpc.cli.terminal import Terminal
-from ftpc.client import Client, PutResult
+from ftpc.client import Client
 from ftpc.errors import LocalFileError
 from ftpc.progress import Progress
+from ftpc.results import PutResult
 from ftpc.ui.text import count_text, size_text
 from ftpd.wire.messages import IfExists
 

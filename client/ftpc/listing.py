@@ -1,0 +1,43 @@
+"""Listing a remote folder, page by page."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Self
+
+from ftpc.connection import Connection
+from ftpd.wire.messages import Entry, Ls, Page
+
+
+class Listing:
+    """The entries of a remote folder, in no particular order, as an asynchronous iterator.
+
+    It holds a connection from the first entry until it has been read to its end or closed (`contextlib.aclosing`).
+    """
+
+    def __init__(self, lend: Callable[[], AbstractAsyncContextManager[Connection]], folder: str, *, long: bool) -> None:
+        self.unnameable = 0
+        """How many names were left out so far because no request could name them (not UTF-8, control characters)."""
+        self._entries = self._read(lend, Ls(path=folder, long=long))
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Entry:
+        return await anext(self._entries)
+
+    async def aclose(self) -> None:
+        """Read no further."""
+        await self._entries.aclose()
+
+    async def _read(
+        self, lend: Callable[[], AbstractAsyncContextManager[Connection]], request: Ls
+    ) -> AsyncGenerator[Entry, None]:
+        async with lend() as connection:
+            while True:
+                page = await connection.ask(request, Page)
+                self.unnameable += page.unnameable
+                for entry in page.entries:
+                    yield entry
+                if page.cursor is None:
+                    return
+                request = Ls(cursor=page.cursor)
