@@ -1,5 +1,6 @@
 """What only a disk can show of resumable uploads: journals, crashes, age."""
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from ftpd.store.base import Store
 from ftpd.store.local import partials
 from ftpd.wire.digests import hash_leaf, tree_of
-from ftpd.wire.errors import ErrorCode
+from ftpd.wire.errors import ErrorCode, FtpdError
 from tests.store.conftest import OpenLocal
 from tests.store.helpers import get, refused
 from tests.store.test_contract_resuming import CHUNK, DATA, PIECES, PLAN, begun, resumed, seal
@@ -132,3 +133,29 @@ async def test_the_sweep_takes_the_old(root: Path, open_local: OpenLocal) -> Non
         await seal(live, index)
     await live.publish(tree_of(DATA))
     assert DATA == await get(store, "a.bin")
+
+
+async def test_a_sweep_and_a_resume_at_once(root: Path, open_local: OpenLocal) -> None:
+    """Of an old upload that is swept and resumed in the same moment, either all is there or it is unknown."""
+    store = open_local(root, partial_ttl_s=3600)
+    kept = 0
+    for turns in range(40):
+        name = await broken_off(store, 0)
+        for path in files(root):
+            os.utime(path, (0, 0))
+        sweeping = asyncio.create_task(store.sweep())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        try:
+            upload = await resumed(store, name)
+        except FtpdError as exc:
+            await sweeping
+            assert (ErrorCode.UNKNOWN_UPLOAD, []) == (exc.code, files(root))  # noqa: PT017 (one of two good ends)
+            continue
+        await sweeping
+        for index in (1, 2):
+            await seal(upload, index)
+        await upload.publish(tree_of(DATA))
+        assert DATA == await get(store, "a.bin")
+        kept += 1
+    assert kept

@@ -27,6 +27,7 @@ from ftpd.wire.paths import RemotePath
 _NAME = re.compile(r"[0-9a-f]{32}")
 _JOURNAL = ".journal"
 _REWRITTEN = ".rewritten"
+_SUFFIXES = ("", _JOURNAL, _REWRITTEN)
 
 
 class Partials:
@@ -38,6 +39,7 @@ class Partials:
         self.folder = folder
         self._ttl_s = ttl_s
         self._owned: dict[str, LocalPartial] = {}
+        self._doomed: set[str] = set()
 
     async def begin(self, plan: UploadPlan) -> "LocalPartial | None":
         """Open a new one, or give None if it is to be skipped."""
@@ -52,6 +54,8 @@ class Partials:
             raise unknown_upload(name)
         while name in self._owned:  # of several newcomers at once, each takes it from the one before
             await self._owned[name].lose()
+        if name in self._doomed:
+            raise unknown_upload(name)
         # Registered before it is opened, so that whoever comes next finds an owner to take it from.
         partial = self._owned[name] = LocalPartial(self, plan, name)
         try:
@@ -71,29 +75,38 @@ class Partials:
 
     async def sweep(self) -> None:
         """See `Store.sweep`."""
-        await self.landing.workers.disk(self._sweep, set(self._owned))
+        for name in await self.landing.workers.disk(self._find_old):
+            if name not in self._owned:
+                self._doomed.add(name)  # nobody can take it up again while its files go
+                try:
+                    await self.landing.workers.disk(self._remove_if_old, name)
+                finally:
+                    self._doomed.discard(name)
 
     def _begin(self, plan: UploadPlan) -> "LocalPartial | None":
         with os_errors(plan.path, self.landing.root):
             return LocalPartial(self, plan) if check_free(self.landing.root, plan) else None
 
-    def _sweep(self, owned: set[str]) -> None:
-        age: dict[str, float] = {}
+    def _find_old(self) -> list[str]:
         with os_errors("", self.landing.root):
             entries = os.listdir(self.folder)  # noqa: PTH208 (a descriptor)
-        for entry in entries:
+        return [name for name in {entry.partition(".")[0] for entry in entries} if self._is_old(name)]
+
+    def _remove_if_old(self, name: str) -> None:
+        if self._is_old(name):
+            remove(name, self.folder)
+
+    def _is_old(self, name: str) -> bool:
+        changed = 0.0
+        for suffix in _SUFFIXES:
             with contextlib.suppress(OSError):
-                changed = os.stat(entry, dir_fd=self.folder).st_mtime
-                name = entry.partition(".")[0]
-                age[name] = max(age.get(name, 0), changed)
-        for name, changed in age.items():
-            if name not in owned and changed < time.time() - self._ttl_s:
-                remove(name, self.folder)
+                changed = max(changed, os.stat(name + suffix, dir_fd=self.folder).st_mtime)
+        return changed < time.time() - self._ttl_s
 
 
 def remove(name: str, folder: int) -> None:
     """Remove an upload's files, as far as they are there."""
-    for suffix in ("", _JOURNAL, _REWRITTEN):
+    for suffix in _SUFFIXES:
         with contextlib.suppress(OSError):
             os.unlink(name + suffix, dir_fd=folder)
 
