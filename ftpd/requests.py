@@ -12,9 +12,10 @@ from typing import NamedTuple
 from ftpd.commands.table import COMMANDS, Command
 from ftpd.payload.channel import Channel
 from ftpd.payload.receive import PayloadReader, is_crowded
-from ftpd.wire.errors import ErrorCode, FtpdError
-from ftpd.wire.frames import Header, decode_header
-from ftpd.wire.messages import Request, payload_size_of
+from ftpd.wire.errors import BadFrameError, ErrorCode, FtpdError
+from ftpd.wire.frames import Header, decode_header, decode_length
+from ftpd.wire.limits import LENGTH_SIZE
+from ftpd.wire.messages import Put, Request, payload_size_of
 
 FIRST_FRAME_S = 30.0
 """How long a connection may say nothing at all. Honest clients speak at once."""
@@ -79,6 +80,19 @@ class Requests:
             self.look_ahead()
         return incoming
 
+    async def next_puts(self, limit: int) -> list[tuple[Header, memoryview]]:
+        """Take the requests that are puts and have arrived whole, with their payload."""
+        if self._ahead is not None:
+            return []
+        data = await self._channel.read_arrived()
+        puts: list[tuple[Header, memoryview]] = []
+        place = 0
+        while len(puts) < limit and (found := _whole_put(data, place)) is not None:
+            header, start, place = found
+            puts.append((header, memoryview(data)[start:place]))
+        self._channel.return_(data[place:])
+        return puts
+
     def look_ahead(self) -> None:
         """Begin to read another request, if one may be read ahead and could be there."""
         is_arriving = self._arriving is not None and self._arriving.missing
@@ -135,6 +149,20 @@ class Requests:
                 raise silence(patience_s or 0) from None
         finally:
             self._resting = None
+
+
+def _whole_put(data: bytes, place: int) -> tuple[Header, int, int] | None:
+    """Find a put that is complete: its header, and where its payload starts and ends."""
+    try:
+        start = place + LENGTH_SIZE
+        start += decode_length(data[place:start])
+        if start > len(data):
+            return None
+        header = decode_header(data[place + LENGTH_SIZE : start])
+        end = start + payload_size_of(header, Put)
+    except BadFrameError:  # found again by whoever reads the next request, and answered
+        return None
+    return (header, start, end) if header.get("cmd") == "put" and start <= end <= len(data) else None
 
 
 def find_command(header: Header) -> Command[Request] | None:

@@ -18,7 +18,12 @@ BACKLOG = 1024
 """Connections the kernel queues while the loop is busy: a burst of clients that start at once."""
 
 RESERVED_FILES = 64
-"""Descriptors kept for what is not a connection: the listening sockets, the store's own, farewells, the log."""
+"""Descriptors kept for what is not a connection: the listening sockets, the store's own, farewells, threads, the log."""
+
+BATCH_FILES = 192
+"""And for small files that are being stored, unless descriptors are very few."""
+
+FEW_FILES = 1024
 
 FILES_PER_CONNECTION = 4
 """Descriptors a busy connection needs: its socket, a file, for moments the file's folder, an upload in chunks."""
@@ -148,4 +153,5 @@ def _affordable_connections() -> int:
         with contextlib.suppress(ValueError, OSError):  # macOS says that it has no limit, and refuses it
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
-    return max(1, (soft - RESERVED_FILES) // FILES_PER_CONNECTION)
+    reserved = RESERVED_FILES + (BATCH_FILES if soft >= FEW_FILES else 0)
+    return max(1, (soft - reserved) // FILES_PER_CONNECTION)

@@ -15,6 +15,8 @@ import time
 from typing import ClassVar
 
 from ftpd.commands.exchange import ANONYMOUS, Budget, Exchange, Principal
+from ftpd.commands.put import put_all
+from ftpd.commands.table import COMMANDS
 from ftpd.payload.channel import Channel
 from ftpd.payload.direct import Stretch
 from ftpd.payload.files import Source
@@ -22,15 +24,17 @@ from ftpd.payload.receive import PayloadReader
 from ftpd.payload.send import send_payload
 from ftpd.requests import STALL_S, Requests, find_command, silence
 from ftpd.store.base import Store
-from ftpd.wire.digests import Digest
+from ftpd.wire.digests import Buffer, Digest
 from ftpd.wire.errors import BadFrameError, ErrorCode, FtpdError
 from ftpd.wire.frames import Header
-from ftpd.wire.limits import MAX_ID, MAX_PATH, MIB
+from ftpd.wire.limits import KIB, MAX_ID, MAX_PATH, MIB
 from ftpd.wire.messages import (
+    Put,
     Reply,
     encode_refusal,
     encode_reply,
     parse,
+    payload_size_of,
     request_id_of,
 )
 
@@ -39,6 +43,12 @@ HELD_BYTES = 16 * MIB
 
 ALL_HELD_BYTES = 128 * MIB
 """How much of them is kept back for all clients together."""
+
+SMALL_FILE = 64 * KIB
+"""Files up to this size are taken into memory, and stored together with others."""
+
+MOST_PUTS = 48
+"""Files that are stored together at most: none is to wait for long, and each is open meanwhile."""
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +121,7 @@ class Session(Exchange):
         self._unsent = 1  # from here on a refusal would be taken for payload
         await self._write(encode_reply(reply, self.request_id) + payload)
 
-    def post(self, reply: Reply) -> None:
+    def post(self, reply: Reply) -> bool:
         """See `Exchange.post`."""
         frame = encode_reply(reply, self.request_id)
         sock = self._payload.sock if self._payload is not None else None
@@ -121,6 +131,7 @@ class Session(Exchange):
         if frame:
             self._is_posting = True
             self._loop.call_soon_threadsafe(self._channel.write, frame)
+        return not frame
 
     async def send_payload(self, source: Source, offset: int, size: int, digest: Digest | None) -> None:
         """See `Exchange.send_payload`."""
@@ -145,7 +156,10 @@ class Session(Exchange):
     async def _converse(self) -> None:
         while (incoming := await self._requests.next()) is not None:
             self._payload = incoming.payload
-            await self._answer(incoming.header)
+            if self._is_small_put(incoming.header):
+                await self._answer_puts(incoming.header)
+            else:
+                await self._answer(incoming.header)
             self._requests.reads_ahead = bool(self.uploads)
             self._requests.watches_quiet = bool(self._held)
             self.request_id = None  # what is said between two requests is no reply
@@ -176,10 +190,47 @@ class Session(Exchange):
             self._log(header, started, "lost")
             raise
         if self._is_posting:
-            await self._channel.drain()
+            await asyncio.sleep(0)  # let the last one be queued
+            await self._drain()
             self._is_posting = False
         if answer:
             await self._reply(answer)
+        await self._skip_payload()
+
+    def _is_small_put(self, header: Header) -> bool:
+        may_put = COMMANDS["put"].right in self.principal.rights
+        return may_put and header.get("cmd") == "put" and payload_size_of(header, Put) <= SMALL_FILE
+
+    async def _answer_puts(self, header: Header) -> None:
+        """Store a small file together with those that have arrived behind it: most of the work is done once for all."""
+        started = time.monotonic()
+        data = bytearray()
+        puts: list[tuple[Header, Buffer]] = [(header, data)]
+        try:
+            while (stretch := await self.receive()) is not None:
+                data += stretch.first
+            puts += await self._requests.next_puts(MOST_PUTS - 1)
+            answers = await put_all(puts, self.store)
+        except (OSError, asyncio.CancelledError):
+            for lost, _ in puts:
+                self._log(lost, started, "lost")
+            raise
+        frames = bytearray()
+        for (request, _), (request_id, reply, self.transfer) in zip(puts, answers, strict=True):
+            self._is_classic = self._is_classic and request.get("id") is None
+            if isinstance(reply, FtpdError):
+                self._log(request, started, reply.code.value)
+                frame = encode_refusal(reply.code, reply.message, reply.facts, request_id)
+            else:
+                self._log(request, started, "ok")
+                frame = encode_reply(reply, request_id)
+            if self._is_classic:
+                await self._reply(frame)
+            else:
+                frames += frame
+        if frames:
+            await self._release()
+            await self._write(bytes(frames))
         await self._skip_payload()
 
     async def _run(self, header: Header) -> Reply | None:
@@ -226,6 +277,9 @@ class Session(Exchange):
 
     async def _write(self, data: bytes) -> None:
         self._channel.write(data)
+        await self._drain()
+
+    async def _drain(self) -> None:
         try:
             async with asyncio.timeout(STALL_S):
                 await self._channel.drain()

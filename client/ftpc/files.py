@@ -71,16 +71,10 @@ class LocalSource(FileSource):
         self.mode = found.st_mode & 0o777
         self.state = _state(found)
 
-    async def load(self, offset: int, size: int, digest: Digest | None, *, copy: bool) -> Buffer | None:
-        """See `Source.load`. What is sent has been hashed a moment ago, so it is in memory."""
-        if copy or digest is not None:
-            with local_errors(self.path):
-                return await super().load(offset, size, digest, copy=copy)
-        return None
-
     async def read_all(self) -> Buffer:
         """Read the whole file, if it is small."""
-        data = await self.load(0, self.size, None, copy=True)
+        with local_errors(self.path):
+            data = await self.load(0, self.size, None, copy=True)
         assert data is not None
         return data
 
@@ -229,9 +223,8 @@ class PipeSink:
         mode = os.fstat(fd).st_mode
         self._can_wait = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
-    async def write(self, offset: int, stretch: Stretch, digest: Digest) -> int:
+    async def write(self, offset: int, data: Buffer, digest: Digest) -> int:
         """Feed bytes to `digest` and write them; return their number. Cancelling is safe, also while nobody reads."""
-        data = stretch.first  # what follows would arrive in a thread that can not wait for the reader of the pipe
         if not offset and b"\0" in bytes(data[:PIECE]) and os.isatty(self._fd):
             raise LocalFileError("standard output is a terminal, and this is no text; send it to a file or a pipe")
         await self._workers.disk(digest.update, data)

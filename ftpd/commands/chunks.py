@@ -81,8 +81,8 @@ class _Chunks(OpenChunk):
     def go_on(self) -> Stretch | None:
         """See `OpenChunk.go_on`."""
         self._opened.sizes[self.index] = self.size
-        self._exchange.post(Confirmed(index=self.index))
-        if self.stretch is not None and self.stretch.follow(self._accept):
+        is_sent = self._exchange.post(Confirmed(index=self.index))
+        if is_sent and self.stretch is not None and self.stretch.follow(self._accept):
             return self.stretch
         self.are_sealed = True
         return None

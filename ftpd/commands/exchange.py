@@ -108,8 +108,11 @@ class Exchange(ABC):
         """Send a reply that is not the last word on its request, and a few bytes behind it."""
 
     @abstractmethod
-    def post(self, reply: Reply) -> None:
-        """Send the reply to the current request from any thread: it was answered before its command is over."""
+    def post(self, reply: Reply) -> bool:
+        """Send the reply to the current request from the thread that has its payload: its command is not over yet.
+
+        Returns whether the peer's side has taken it. If not, it is sent later, and the command is to come to its end.
+        """
 
     @abstractmethod
     async def send_payload(self, source: Source, offset: int, size: int, digest: Digest | None) -> None:

@@ -1,15 +1,18 @@
 """`put`: one file whose bytes follow the request at once."""
 
 import hashlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from blake3 import blake3
 
 from ftpd.commands.exchange import Exchange, Transfer
-from ftpd.store.base import Upload, UploadPlan
-from ftpd.wire.digests import Buffer, Digest, Tree, TreeHasher, chunk_size_for, parse_digest
+from ftpd.store.base import SmallFile, Store, Upload, UploadPlan
+from ftpd.wire.digests import Buffer, Digest, Tree, TreeHasher, chunk_size_for, parse_digest, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
-from ftpd.wire.messages import Put, Stored
+from ftpd.wire.frames import Header
+from ftpd.wire.messages import Put, RequestId, Stored, parse, request_id_of
 from ftpd.wire.paths import RemotePath
 
 
@@ -31,6 +34,59 @@ async def put(request: Put, exchange: Exchange) -> Stored:
         return Stored(filename=str(path), filesize=tree.size, skipped=True)
     exchange.transfer = Transfer(published, tree.size)
     return Stored(filename=str(published), filesize=tree.size, root=tree.root)
+
+
+class Answered(NamedTuple):
+    """What became of one put of several."""
+
+    request_id: RequestId | None
+    reply: Stored | FtpdError
+    transfer: Transfer | None
+
+
+async def put_all(puts: Sequence[tuple[Header, Buffer]], store: Store) -> list[Answered]:
+    """Store files that have arrived whole, together. Each is answered as `put` would answer it."""
+    prepared = [_prepare(header, data) for header, data in puts]
+    files = [file for _, file in prepared if isinstance(file, SmallFile)]
+    try:
+        results: Iterator[RemotePath | FtpdError | None] = iter(await store.put_all(files) if files else ())
+    except FtpdError as exc:
+        results = itertools.repeat(exc)
+    return [_answer(number, file, next(results) if isinstance(file, SmallFile) else None) for number, file in prepared]
+
+
+def _answer(
+    request_id: RequestId | None, file: SmallFile | FtpdError, result: RemotePath | FtpdError | None
+) -> Answered:
+    error = next((what for what in (file, result) if isinstance(what, FtpdError)), None)
+    if error is not None:
+        return Answered(request_id, error, None)
+    assert isinstance(file, SmallFile)
+    size = file.tree.size
+    if not isinstance(result, RemotePath):
+        return Answered(request_id, Stored(filename=str(file.plan.path), filesize=size, skipped=True), None)
+    return Answered(
+        request_id, Stored(filename=str(result), filesize=size, root=file.tree.root), Transfer(result, size)
+    )
+
+
+def _prepare(header: Header, data: Buffer) -> tuple[RequestId | None, SmallFile | FtpdError]:
+    request_id = None
+    try:
+        request_id = request_id_of(header)
+        return request_id, _check(parse(header, Put), data)
+    except FtpdError as exc:
+        return request_id, exc
+
+
+def _check(request: Put, data: Buffer) -> SmallFile:
+    path = RemotePath.parse(request.filename)
+    checks = Checks(request)
+    for digest in checks.digests:
+        digest.update(data)
+    checks.compare()
+    plan = UploadPlan(path, request.filesize, request.if_exists, request.mtime, request.mtime_ns, request.mode)
+    return SmallFile(plan, data, tree_of(data))
 
 
 async def _receive(size: int, upload: Upload, checks: "Checks", exchange: Exchange) -> Tree:

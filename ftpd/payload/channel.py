@@ -15,7 +15,7 @@ from collections.abc import Callable
 from io import FileIO
 from typing import cast
 
-from ftpd.payload.direct import DIRECT_SIZE
+from ftpd.payload.direct import DIRECT_SIZE, MOST_DIRECT
 from ftpd.payload.receive import PayloadReader
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.frames import decode_length
@@ -23,6 +23,9 @@ from ftpd.wire.limits import KIB, LENGTH_SIZE, MAX_HEADER
 
 STREAM_LIMIT = 64 * KIB
 """Bytes the `StreamReader` holds before it pauses (at twice that): a few headers, a small file."""
+
+MOST_ARRIVED = 8 * STREAM_LIMIT
+"""More than has ever arrived and not been read: what the `StreamReader` holds with its last read, twice."""
 
 LINGER_S = 2.0
 """How long a connection that is being refused is still read, so that the refusal is not lost to a TCP reset."""
@@ -50,6 +53,8 @@ class ChannelProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
         self.reader = asyncio.StreamReader(limit=STREAM_LIMIT)
         self.payload: PayloadReader | None = None
         self.ended = asyncio.Event()
+        self.fed = 0
+        """Bytes that the `StreamReader` has been given so far."""
         self._accepted = accepted
         super().__init__(self.reader, self._start if accepted else None)
 
@@ -68,6 +73,7 @@ class ChannelProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
         """Take the bytes that have arrived (called by the transport)."""
         if self.payload is None:
             self.reader.feed_data(_scratch[:nbytes])
+            self.fed += nbytes
             return
         self.payload.buffer_updated(nbytes)
         if not self.payload.missing:
@@ -101,6 +107,8 @@ class Channel:
         self.reader = reader
         self.writer = writer
         self._protocol = protocol
+        self._taken = 0
+        self._returned = b""
         # `drain` then waits until the kernel has everything, after which a buffer may be used again. (asyncio's TLS
         # takes a limit of 0 to mean that writing always has to wait; it copies what it is given.)
         writer.transport.set_write_buffer_limits(high=1 if self.is_encrypted else 0, low=0)
@@ -125,7 +133,7 @@ class Channel:
             ConnectionError: the connection ended inside the length.
         """
         try:
-            return decode_length(await self.reader.readexactly(LENGTH_SIZE), limit)
+            return decode_length(await self._read(LENGTH_SIZE), limit)
         except asyncio.IncompleteReadError as exc:
             if not exc.partial:
                 return None
@@ -138,28 +146,59 @@ class Channel:
             ConnectionError: the connection ended before that.
         """
         try:
-            return await self.reader.readexactly(size)
+            return await self._read(size)
         except asyncio.IncompleteReadError as exc:
             raise ConnectionResetError(
                 f"the connection ended {size - len(exc.partial)} bytes before the end of a frame"
             ) from exc
+
+    async def read_arrived(self) -> bytes:
+        """Read what has arrived already, without waiting for anything. What is not used is to be given to `return_`."""
+        return await self._read_some(MOST_ARRIVED) if self._returned or self._protocol.fed > self._taken else b""
+
+    def return_(self, data: bytes) -> None:
+        """Let bytes be read again."""
+        assert not self._returned
+        self._returned = data
+
+    async def _read(self, size: int) -> bytes:
+        data = self._returned[:size]
+        if len(data) < size:
+            try:
+                data += await self.reader.readexactly(size - len(data))
+            except asyncio.IncompleteReadError as exc:
+                raise asyncio.IncompleteReadError(data + exc.partial, size) from exc
+            self._taken += size - min(size, len(self._returned))
+        self._returned = self._returned[size:]
+        return data
+
+    async def _read_some(self, limit: int) -> bytes:
+        """Read what there is; wait for the first byte only."""
+        data, self._returned = self._returned[:limit], self._returned[limit:]
+        if not data or (len(data) < limit and self._protocol.fed > self._taken):
+            more = await self.reader.read(limit - len(data))
+            self._taken += len(more)
+            data += more
+        return data
 
     async def receive(
         self, size: int, on_complete: Callable[[], None] | None = None, *, directly: bool = False
     ) -> PayloadReader:
         """Start to receive `size` bytes of payload. Read them all, then `close()` it.
 
-        `on_complete` is called when the last of them has arrived: what comes next is a header. Not if they are many
-        and come `directly`: then the threads that are given them read on by themselves (`Stretch`).
+        `directly` lets the threads that are given many bytes read on by themselves (`Stretch`). `on_complete` is called
+        when the event loop has read the last of them: what comes next is a header.
 
         Raises:
             ConnectionError: the connection ended before the first byte.
         """
-        payload = PayloadReader(cast("asyncio.Transport", self.writer.transport), size, on_complete)
-        # One read takes all that the stream has buffered: it holds less than what is asked for, or the whole payload.
-        head = memoryview(await self.reader.read(min(size, 4 * STREAM_LIMIT)) if size else b"")
+        # One read takes all that has arrived: that is less than what is asked for, or the whole payload.
+        head = memoryview(await self._read_some(min(size, MOST_ARRIVED)) if size else b"")
         if size and not head:
             raise ConnectionResetError(f"the connection ended {size} bytes before the end of the payload")
+        directly = directly and size - len(head) >= DIRECT_SIZE and PayloadReader.direct < MOST_DIRECT
+        sock = self.dup() if directly else None
+        payload = PayloadReader(cast("asyncio.Transport", self.writer.transport), size, on_complete, sock)
         while head:
             room = payload.get_buffer()
             count = min(len(room), len(head))
@@ -173,8 +212,8 @@ class Channel:
                 )
             else:
                 self._protocol.payload = payload
-                if directly and payload.missing >= DIRECT_SIZE and (sock := self.dup()) is not None:
-                    payload.read_directly(sock)
+                if sock is not None:
+                    payload.give_out()
         return payload
 
     def dup(self) -> socket.socket | None:

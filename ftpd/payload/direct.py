@@ -23,8 +23,14 @@ DIRECT_SIZE = 256 * KIB
 READ_SIZE = 4 * MIB
 """What a thread receives before it uses it: each time it catches up with the sender costs both a wake-up."""
 
+MOST_DIRECT = 16
+"""Connections that are read directly at a time: as many as there are threads, and each costs a descriptor."""
+
 TURN_BYTES = 256 * MIB
 """What all transfers together receive before it is the turn of other work for the threads;"""
+
+TURN_S = 0.25
+"""and for how long one thread does: whoever ends a transfer, or takes it over, has to wait for that;"""
 
 TURN_WAIT_MS = 2.0
 """and how long a thread waits in its turn for a peer who is not quite as quick: threads are few, peers may be many."""
@@ -46,6 +52,7 @@ class Stretch:
         """What is there."""
         self._payload = payload
         self._left = max(TURN_BYTES // max(running(), 1), KIB)
+        self._deadline: float | None = None
         self._patience_ms = 0.0 if is_crowded() else TURN_WAIT_MS
 
     def __iter__(self) -> Iterator[memoryview]:
@@ -54,8 +61,9 @@ class Stretch:
             first, self.first = self.first, self.first[:0]
             yield first
         payload, buffer = self._payload, _buffer()
-        while payload.sock is not None and payload.missing and self._left > 0:
-            room = buffer[: min(READ_SIZE, payload.missing)]
+        self._deadline = self._deadline or time.monotonic() + TURN_S
+        while payload.sock is not None and payload.missing and self._is_our_turn():
+            room = buffer[: min(READ_SIZE, payload.missing, self._left)]
             filled = self._fill(payload.sock, room)
             if filled:
                 yield room[:filled]
@@ -68,7 +76,7 @@ class Stretch:
         `accept` is given its header, and returns the size of its payload; or None to leave the frame where it is.
         """
         payload = self._payload
-        if payload.sock is None or payload.missing or self._left <= 0:
+        if payload.sock is None or payload.missing or not self._is_our_turn():
             return False
         with contextlib.suppress(OSError, BadFrameError):  # who waits for the next frame will find the same
             start = self._peek(payload.sock)
@@ -76,9 +84,13 @@ class Stretch:
             size = accept(start[LENGTH_SIZE:end]) if end <= len(start) else None
             if size is not None:
                 payload.sock.recv(end)
+                self._left -= end
                 payload.missing = size
                 return True
         return False
+
+    def _is_our_turn(self) -> bool:
+        return self._left > 0 and (self._deadline is None or time.monotonic() < self._deadline)
 
     def _fill(self, sock: socket.socket, room: memoryview) -> int:
         """Fill a buffer. It stays partly empty if the peer is not quick, or gone."""

@@ -12,6 +12,7 @@ import socket
 import weakref
 from collections import deque
 from collections.abc import Callable
+from typing import ClassVar
 
 from ftpd.wire.limits import MIB
 
@@ -51,16 +52,29 @@ def _fitting_size(payload: int) -> int:
 class PayloadReader:
     """The payload of one frame on its way in.
 
-    Filled by the connection's protocol (`get_buffer`, `buffer_updated`), emptied by one coroutine (`next`).
+    Filled by the connection's protocol (`get_buffer`, `buffer_updated`), emptied by one coroutine (`next`); and in
+    between, while reading is paused, by the thread that has been given its bytes (`Stretch`).
     """
 
-    def __init__(self, transport: asyncio.Transport, size: int, on_complete: Callable[[], None] | None = None) -> None:
-        """Make room for `size` bytes; `on_complete` is called when the last of them has arrived."""
+    direct: ClassVar[int] = 0
+    """How many have a socket now. Each is a descriptor more."""
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        size: int,
+        on_complete: Callable[[], None] | None = None,
+        sock: socket.socket | None = None,
+    ) -> None:
+        """Make room for `size` bytes; `on_complete` is called when the event loop has read the last of them.
+
+        With a `sock` the thread that is given bytes may read on from it. It is closed at the end.
+        """
         self._on_complete = on_complete
         self.missing = size
         """Bytes that have not arrived yet."""
         _running.add(self)
-        self._buffer_size = _fitting_size(size)
+        self._buffer_size = _fitting_size(size) if sock is None else min(_fitting_size(size), MIB)
         self._transport = transport
         self._unused = BUFFERS
         self._buffer: bytearray | None = None
@@ -70,14 +84,13 @@ class PayloadReader:
         self._error: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._paused = False
-        self.sock: socket.socket | None = None
+        self.sock = sock
+        PayloadReader.direct += sock is not None
         """Where the thread that has been given bytes may read on, until it is done with them."""
 
-    def read_directly(self, sock: socket.socket) -> None:
-        """Give out what there is, and let who gets it read on from this socket, which is closed at the end."""
-        self.sock = sock
-        self._buffer_size = min(self._buffer_size, MIB)
-        self._hand_out()
+    def give_out(self) -> None:
+        """Let the next reader have what there is."""
+        self._flush()
 
     async def next(self) -> memoryview | None:
         """Give the next bytes, or None after the last. They are valid until the next call.
@@ -148,6 +161,7 @@ class PayloadReader:
         if self.sock is not None:
             self.sock.close()
             self.sock = None
+            PayloadReader.direct -= 1
 
     def _flush(self) -> None:
         if self._filled:

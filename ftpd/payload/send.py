@@ -83,6 +83,11 @@ class Outlet(ABC):
             FtpdError: `changed`, the file ends before the range does.
         """
 
+    def _check(self) -> None:
+        if self.stop.is_set():
+            msg = "nobody wants the rest"
+            raise ConnectionAbortedError(msg)
+
     @abstractmethod
     def close(self) -> None:
         """Give back what it has, when the thread is done."""
@@ -90,8 +95,8 @@ class Outlet(ABC):
 
 def open_outlet(channel: Channel) -> Outlet:
     """Give a thread the way out of a connection on which nothing is queued."""
-    sock = channel.dup()
-    return _LoopOutlet(channel) if sock is None or not hasattr(os, "sendfile") else _SocketOutlet(sock)
+    sock = channel.dup() if hasattr(os, "sendfile") else None
+    return _LoopOutlet(channel) if sock is None else _SocketOutlet(sock)
 
 
 class _SocketOutlet(Outlet):
@@ -107,6 +112,7 @@ class _SocketOutlet(Outlet):
         """See `Outlet.send`."""
         view = memoryview(data)
         while view:
+            self._check()
             try:
                 view = view[self._sock.send(view) :]
             except BlockingIOError:
@@ -116,6 +122,7 @@ class _SocketOutlet(Outlet):
         """See `Outlet.send_file`."""
         end = offset + size
         while offset < end:
+            self._check()
             try:
                 sent = os.sendfile(self._sock.fileno(), fd, offset, end - offset)
             except BlockingIOError:
@@ -131,9 +138,7 @@ class _SocketOutlet(Outlet):
 
     def _wait(self) -> None:
         while not self._writable.poll(STOP_MS):
-            if self.stop.is_set():
-                msg = "nobody wants the rest"
-                raise ConnectionAbortedError(msg)
+            self._check()
 
 
 class _LoopOutlet(Outlet):
@@ -146,15 +151,17 @@ class _LoopOutlet(Outlet):
 
     def send(self, data: bytes) -> None:
         """See `Outlet.send`."""
+        self._check()
         sending: Future[None] = asyncio.run_coroutine_threadsafe(self._send(data), self._loop)
         while True:
             try:
                 return sending.result(STOP_MS / 1000)
             except TimeoutError:
+                if sending.done():  # the connection's own
+                    raise
                 if self.stop.is_set():
                     sending.cancel()
-                    msg = "nobody wants the rest"
-                    raise ConnectionAbortedError(msg) from None
+                    self._check()
 
     def send_file(self, fd: int, offset: int, size: int) -> None:
         """See `Outlet.send_file`."""

@@ -12,6 +12,9 @@ DISK_THREADS = 16
 DIGEST_THREADS = 4
 """Whole-file digests take minutes for large files; whoever asks for many of them waits for his own."""
 
+BATCH_THREADS = 4
+"""Each holds dozens of files open."""
+
 SYNC_THREADS = 16
 """fsync waits for the disk, not for a processor, and a journal commits concurrent ones together."""
 
@@ -29,6 +32,7 @@ class Workers:
         self._disk = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk")
         self._digest = ThreadPoolExecutor(DIGEST_THREADS, thread_name_prefix="digest")
         self._send = ThreadPoolExecutor(SEND_THREADS, thread_name_prefix="send")
+        self._batch = ThreadPoolExecutor(BATCH_THREADS, thread_name_prefix="batch")
         self._sync = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="sync")
 
     async def disk(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -51,6 +55,10 @@ class Workers:
         finally:
             stop.set()
 
+    async def batch(self, function: Callable[[Executor], T]) -> T:
+        """Run work on many files, which is given the threads of `sync`. Cancelling is as safe as with `disk`."""
+        return await _run(self._batch, lambda: function(self._sync))
+
     async def send(self, function: Callable[[], T], stop: threading.Event) -> T:
         """Run what sends to a peer, as long as the peer takes. The event is set if it is cancelled."""
         return await _run(self._send, function, cancel=stop.set)
@@ -61,7 +69,7 @@ class Workers:
 
     def close(self) -> None:
         """Let idle threads end. Everything handed in has been awaited by then."""
-        for pool in (self._disk, self._digest, self._send, self._sync):
+        for pool in (self._disk, self._digest, self._send, self._batch, self._sync):
             pool.shutdown(wait=False)
 
 

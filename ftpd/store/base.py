@@ -9,6 +9,7 @@ visible, and what an upload had taken is given back by `discard`, `suspend` or `
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -46,6 +47,14 @@ class UploadPlan(NamedTuple):
     mode: int | None = None
     chunk_size: int | None = None
     """How the file is cut, if its chunks are to be kept across a break. Only for a known `size`."""
+
+
+class SmallFile(NamedTuple):
+    """A whole file in memory, whose digests are right."""
+
+    plan: UploadPlan
+    data: Buffer
+    tree: Tree
 
 
 class OpenChunk:
@@ -241,6 +250,26 @@ class Store(ABC):
         Raises:
             FtpdError: `unknown_upload` if there is none of that name for that path, size and chunk size; or as `begin`.
         """
+
+    async def put_all(self, files: Sequence[SmallFile]) -> Sequence[RemotePath | FtpdError | None]:
+        """Store small files in their order, each as `begin`, `write` and `publish` would.
+
+        Returns for each what `publish` would return, or the error. One that fails costs none of the others.
+        """
+        return [await self._put(file) for file in files]
+
+    async def _put(self, file: SmallFile) -> RemotePath | FtpdError | None:
+        try:
+            upload = await self.begin(file.plan)
+            if upload is None:
+                return None
+            try:
+                await upload.write(0, file.data, blake3())
+                return await upload.publish(file.tree)
+            finally:
+                await upload.discard()
+        except FtpdError as exc:
+            return exc
 
     @abstractmethod
     async def sweep(self) -> None:

@@ -6,9 +6,8 @@ from typing import Protocol
 from ftpc.connection import Connection
 from ftpc.errors import DamagedError, IntegrityError, ProtocolError
 from ftpc.progress import Item, Progress
-from ftpd.payload.direct import Stretch
 from ftpd.payload.receive import PayloadReader
-from ftpd.wire.digests import Digest, Tree, TreeHasher, chunk_count
+from ftpd.wire.digests import Buffer, Digest, Tree, TreeHasher, chunk_count
 from ftpd.wire.limits import DIGEST_SIZE, MAX_STREAM_CHUNKS, MIN_CHUNK
 from ftpd.wire.messages import Content, Get, Stat, Status, Trailer
 
@@ -16,7 +15,7 @@ from ftpd.wire.messages import Content, Get, Stat, Status, Trailer
 class Sink(Protocol):
     """Where the bytes of a download go."""
 
-    async def write(self, offset: int, data: Stretch, digest: Digest) -> int:
+    async def write(self, offset: int, data: Buffer, digest: Digest) -> int:
         """Take bytes and feed them to `digest`; `data` may be reused afterwards. Returns how many they were."""
 
 
@@ -129,14 +128,13 @@ async def _receive(
         payload.close()
 
 
-async def _next(payload: PayloadReader, connection: Connection) -> Stretch | None:
+async def _next(payload: PayloadReader, connection: Connection) -> memoryview | None:
     """Wait for bytes as long as any come."""
     while True:
         missing = payload.missing
         try:
             async with asyncio.timeout(connection.stall_timeout_s):
-                data = await payload.next()
-            return None if data is None else Stretch(data, payload)
+                return await payload.next()
         except TimeoutError:
             if payload.missing == missing:
                 msg = f"nothing moved for {connection.stall_timeout_s:g} s"

@@ -10,6 +10,7 @@ import os
 import sqlite3
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,6 +97,15 @@ class DigestCache:
         """Keep the tree of a file in this state."""
         self._keep(path, state, {"chunk_size": tree.chunk_size, "leaves": tree.leaves, "root": tree.root})
 
+    def keep_trees(self, files: Sequence[tuple[RemotePath, State, Tree]]) -> None:
+        """Keep the trees of files that have just been stored, in one transaction."""
+        if len(files) < 2:
+            for file in files:
+                self.keep_tree(*file)
+            return
+        rows = [(str(path), *state, tree.chunk_size, tree.leaves, tree.root) for path, state, tree in files]
+        self._do(lambda database: _replace_all(database, rows))
+
     def keep_checksum(self, path: RemotePath, state: State, algorithm: Algorithm, digest: str) -> None:
         """Keep a digest of a file in this state."""
         self._keep(path, state, {algorithm.value: digest})
@@ -123,11 +133,14 @@ class DigestCache:
         )
 
     def _execute(self, query: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
+        return self._do(lambda database: database.execute(query, values).fetchone())
+
+    def _do(self, work: Callable[[sqlite3.Connection], tuple[Any, ...] | None]) -> tuple[Any, ...] | None:
         with self._lock:
             if self._database is None:
                 return None
             try:
-                row: tuple[Any, ...] | None = self._database.execute(query, values).fetchone()
+                return work(self._database)
             except OverflowError:  # a time beyond the year 2262, in nanoseconds: such a file has no place in the cache
                 return None
             except sqlite3.Error as exc:
@@ -136,7 +149,6 @@ class DigestCache:
                 log.warning("the digest cache is damaged or can not be written, starting a new one", exc_info=True)
                 self._start_anew()
                 return None
-            return row
 
     def _open(self) -> None:
         try:
@@ -154,6 +166,20 @@ class DigestCache:
                 Path(f"{self._file}{suffix}").unlink()
         self._file = None  # the next start tries it again; a disk that breaks files gets no second chance now
         self._database = _connect("")
+
+
+def _replace_all(database: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
+    database.execute("BEGIN")
+    try:
+        database.executemany(
+            "INSERT OR REPLACE INTO files (path, size, mtime_ns, ctime_ns, inode, chunk_size, leaves, root) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            rows,
+        )
+    except BaseException:
+        database.execute("ROLLBACK")
+        raise
+    database.execute("COMMIT")
 
 
 def _connect(name: str) -> sqlite3.Connection:

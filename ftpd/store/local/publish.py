@@ -146,7 +146,7 @@ class LocalUpload(Upload):
             self._finish_file(tree.size)
             folder = landing.root.make_folder(plan.path.parent, sync=landing.sync)
             try:
-                path = self._name_it(folder)
+                path = give_name(plan, self.name, self._folder, folder)
                 if path is None:
                     return None
                 if landing.sync:
@@ -157,36 +157,42 @@ class LocalUpload(Upload):
         return path
 
     def _finish_file(self, size: int) -> None:
-        plan = self._plan
         os.ftruncate(self._fd, size)  # a chunk sent beyond the end leaves nothing behind
-        os.fchmod(self._fd, self._landing.mode if plan.mode is None else plan.mode)
-        if plan.mtime is not None:
-            mtime_ns = plan.mtime * 1_000_000_000 + plan.mtime_ns
-            os.utime(self._fd, ns=(mtime_ns, mtime_ns))
+        os.fchmod(self._fd, self._landing.mode if self._plan.mode is None else self._plan.mode)
+        set_mtime(self._fd, self._plan)
         if self._landing.sync:
             # Never retried: after an error the kernel forgets the bytes and says yes (fsyncgate, LWN 752063).
             os.fsync(self._fd)
 
-    def _name_it(self, folder: int) -> RemotePath | None:
-        path, if_exists = self._plan.path, self._plan.if_exists
-        if if_exists is IfExists.OVERWRITE:
-            found = _find_in(folder, path.name)
-            if found is not None:
-                _check_replaceable(found, path)
-            os.rename(self.name, path.name, src_dir_fd=self._folder, dst_dir_fd=folder)
-            return path
-        for name in free_names(path) if if_exists is IfExists.RENAME else (path,):
-            try:
-                # Unlike a rename, a link never replaces: of many at once exactly one gets the name.
-                os.link(self.name, name.name, src_dir_fd=self._folder, dst_dir_fd=folder)
-            except FileExistsError:
-                continue
-            with contextlib.suppress(OSError):  # the name is there, which is what counts
-                os.unlink(self.name, dir_fd=self._folder)
-            return name
-        if if_exists is IfExists.SKIP:
-            return None
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+def set_mtime(fd: int, plan: UploadPlan) -> None:
+    """Give a file the time its sender wants it to have."""
+    if plan.mtime is not None:
+        mtime_ns = plan.mtime * 1_000_000_000 + plan.mtime_ns
+        os.utime(fd, ns=(mtime_ns, mtime_ns))
+
+
+def give_name(plan: UploadPlan, name: str, hidden: int, folder: int) -> RemotePath | None:
+    """Move a finished file from the hidden folder to its name in a folder; None if it is to be skipped."""
+    path, if_exists = plan.path, plan.if_exists
+    if if_exists is IfExists.OVERWRITE:
+        found = _find_in(folder, path.name)
+        if found is not None:
+            _check_replaceable(found, path)
+        os.rename(name, path.name, src_dir_fd=hidden, dst_dir_fd=folder)
+        return path
+    for free in free_names(path) if if_exists is IfExists.RENAME else (path,):
+        try:
+            # Unlike a rename, a link never replaces: of many at once exactly one gets the name.
+            os.link(name, free.name, src_dir_fd=hidden, dst_dir_fd=folder)
+        except FileExistsError:
+            continue
+        with contextlib.suppress(OSError):  # the name is there, which is what counts
+            os.unlink(name, dir_fd=hidden)
+        return free
+    if if_exists is IfExists.SKIP:
+        return None
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
 
 def _find(root: Beneath, path: RemotePath) -> os.stat_result | None:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from io import FileIO
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from blake3 import blake3
 
 from ftpd.payload.files import FileSource, read_pieces
 from ftpd.payload.workers import Workers
-from ftpd.store.base import Details, Listing, Store, StoredFile, Upload, UploadPlan
+from ftpd.store.base import Details, Listing, SmallFile, Store, StoredFile, Upload, UploadPlan
+from ftpd.store.local.batch import Batch
 from ftpd.store.local.beneath import Beneath
 from ftpd.store.local.digests import DigestCache, State, was_written_to
 from ftpd.store.local.errors import os_errors
@@ -110,6 +111,12 @@ class LocalStore(Store):
         if self.read_only:
             raise FtpdError(ErrorCode.READ_ONLY, "this server is read-only")
         return await self._partials.resume(name, plan)
+
+    async def put_all(self, files: Sequence[SmallFile]) -> Sequence[RemotePath | FtpdError | None]:
+        """See `Store.put_all`."""
+        if self.read_only:
+            return await super().put_all(files)
+        return await self.workers.batch(Batch(self._landing, files).store)
 
     async def sweep(self) -> None:
         """See `Store.sweep`."""

@@ -1,0 +1,123 @@
+"""Many small files at once: the same steps in the same order as for one upload, each step for all of them.
+
+A hop to a thread, a look at the root, a walk to the folder and a sync of it, and a transaction of the digest cache are
+done once and not per file; and the files' syncs wait together, which a journaling file system commits as one.
+"""
+
+import contextlib
+import itertools
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+
+from ftpd.payload.files import write_all
+from ftpd.store.base import SmallFile
+from ftpd.store.local.digests import State
+from ftpd.store.local.errors import os_errors
+from ftpd.store.local.publish import Landing, give_name, open_temporary, set_mtime
+from ftpd.wire.digests import Tree
+from ftpd.wire.errors import FtpdError
+from ftpd.wire.paths import RemotePath
+
+Result = RemotePath | FtpdError | None
+
+_names = (f"{prefix}{number:x}" for prefix in (secrets.token_hex(8),) for number in itertools.count())
+
+
+class _Hidden:
+    """A file of the batch on its way."""
+
+    def __init__(self, file: SmallFile) -> None:
+        self.plan, self.data, self.tree = file
+        self.name = next(_names)
+        self.fd = -1
+        self.result: Result = None
+
+    @contextlib.contextmanager
+    def step(self) -> Iterator[None]:
+        """Do something with the file; an error is its result."""
+        try:
+            with os_errors(self.plan.path):
+                yield
+        except FtpdError as exc:
+            self.result = exc
+
+
+class Batch:
+    """Small files that are stored together, by one thread."""
+
+    def __init__(self, landing: Landing, files: Sequence[SmallFile]) -> None:
+        self._landing = landing
+        self._files = [_Hidden(file) for file in files]
+        self._folders: dict[RemotePath, int] = {}
+        self._kept: list[tuple[RemotePath, State, Tree]] = []
+
+    def store(self, syncers: Executor) -> list[Result]:
+        """Store them, and say for each what became of it.
+
+        Raises:
+            FtpdError: `unavailable`, the root is gone.
+        """
+        try:
+            with os_errors("", self._landing.root):
+                self._for_all(self._write)
+            if self._landing.sync:
+                self._sync(syncers)
+            self._for_all(self._publish)
+            if self._landing.sync:
+                self._sync_folders()
+            self._landing.digests.keep_trees(self._kept)
+        finally:
+            self._clean_up()
+        return [hidden.result for hidden in self._files]
+
+    def _for_all(self, step: Callable[[_Hidden], None]) -> None:
+        for hidden in self._files:
+            if not isinstance(hidden.result, FtpdError):
+                with hidden.step():
+                    step(hidden)
+
+    def _write(self, hidden: _Hidden) -> None:
+        hidden.fd = open_temporary(hidden.name, self._landing.temporary, create=True)
+        write_all(hidden.fd, hidden.data, 0)
+        os.fchmod(hidden.fd, self._landing.mode if hidden.plan.mode is None else hidden.plan.mode)
+        set_mtime(hidden.fd, hidden.plan)
+
+    def _sync(self, syncers: Executor) -> None:
+        waiting = [(hidden, syncers.submit(os.fsync, hidden.fd)) for hidden in self._files if hidden.fd >= 0]
+        for hidden, syncing in waiting:
+            with hidden.step():
+                syncing.result()
+
+    def _publish(self, hidden: _Hidden) -> None:
+        plan = hidden.plan
+        hidden.result = path = give_name(plan, hidden.name, self._landing.temporary, self._folder(plan.path.parent))
+        if path is not None:
+            self._kept.append((path, State.of(os.fstat(hidden.fd)), hidden.tree))
+
+    def _folder(self, path: RemotePath) -> int:
+        if path not in self._folders:
+            self._folders[path] = self._landing.root.make_folder(path, sync=self._landing.sync)
+        return self._folders[path]
+
+    def _sync_folders(self) -> None:
+        for path, folder in self._folders.items():
+            try:
+                with os_errors(path):
+                    os.fsync(folder)
+            except FtpdError as exc:
+                for hidden in self._files:
+                    if hidden.plan.path.parent == path and not isinstance(hidden.result, FtpdError):
+                        hidden.result = exc
+
+    def _clean_up(self) -> None:
+        for hidden in self._files:
+            if hidden.fd >= 0:
+                with contextlib.suppress(OSError):  # of no consequence: what was acknowledged has been synced
+                    os.close(hidden.fd)
+            if not isinstance(hidden.result, RemotePath):
+                with contextlib.suppress(OSError):
+                    os.unlink(hidden.name, dir_fd=self._landing.temporary)
+        for folder in self._folders.values():
+            os.close(folder)
