@@ -13,8 +13,7 @@ from ftpd.commands.table import COMMANDS, Command
 from ftpd.payload.channel import Channel
 from ftpd.payload.receive import PayloadReader, is_crowded
 from ftpd.wire.errors import BadFrameError, ErrorCode, FtpdError
-from ftpd.wire.frames import Header, decode_header, decode_length
-from ftpd.wire.limits import LENGTH_SIZE
+from ftpd.wire.frames import Header, decode_header, find_frame
 from ftpd.wire.messages import Put, Request, payload_size_of
 
 FIRST_FRAME_S = 30.0
@@ -154,15 +153,14 @@ class Requests:
 def _whole_put(data: bytes, place: int) -> tuple[Header, int, int] | None:
     """Find a put that is complete: its header, and where its payload starts and ends."""
     try:
-        start = place + LENGTH_SIZE
-        start += decode_length(data[place:start])
-        if start > len(data):
+        found = find_frame(data, place)
+        if found is None or found[0].get("cmd") != "put":
             return None
-        header = decode_header(data[place + LENGTH_SIZE : start])
+        header, start = found
         end = start + payload_size_of(header, Put)
     except BadFrameError:  # found again by whoever reads the next request, and answered
         return None
-    return (header, start, end) if header.get("cmd") == "put" and start <= end <= len(data) else None
+    return (header, start, end) if start <= end <= len(data) else None
 
 
 def find_command(header: Header) -> Command[Request] | None:

@@ -18,7 +18,7 @@ BACKLOG = 1024
 """Connections the kernel queues while the loop is busy: a burst of clients that start at once."""
 
 RESERVED_FILES = 64
-"""Descriptors kept for what is not a connection: the listening sockets, the store's own, farewells, threads, the log."""
+"""Descriptors kept for what is not a connection: the listening sockets, the store's own, farewells, the log."""
 
 BATCH_FILES = 192
 """And for small files that are being stored, unless descriptors are very few."""

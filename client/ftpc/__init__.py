@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         RemoteNameError,
     )
     from ftpc.progress import Item, NoProgress, Phase, Progress
-    from ftpc.results import GetResult, PutResult
+    from ftpc.results import GetResult, PutResult, TreeFile, TreeResult
     from ftpd.wire.messages import Algorithm, Entry, EntryType, Greeting, IfExists, Status
 
 __all__ = [
@@ -56,6 +56,8 @@ __all__ = [
     "RefusedError",
     "RemoteNameError",
     "Status",
+    "TreeFile",
+    "TreeResult",
     "__version__",
     "connect",
     "parse_address",
@@ -65,7 +67,7 @@ _HOMES = {
     "ftpc.address": ("Address", "parse_address"),
     "ftpc.client": ("Client", "connect"),
     "ftpc.progress": ("Item", "NoProgress", "Phase", "Progress"),
-    "ftpc.results": ("GetResult", "PutResult"),
+    "ftpc.results": ("GetResult", "PutResult", "TreeFile", "TreeResult"),
     "ftpd.wire.messages": ("Algorithm", "Entry", "EntryType", "Greeting", "IfExists", "Status"),
 }
 

@@ -6,7 +6,7 @@ What only transfers need is imported by the first transfer, so that asking a que
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -15,7 +15,7 @@ from ftpc.connection import CONNECT_S, RETRIES, STALL_S, Connection, Patience
 from ftpc.errors import LocalFileError, RefusedError, RemoteNameError
 from ftpc.listing import Listing
 from ftpc.progress import Item, NoProgress, Phase, Progress
-from ftpc.results import GetResult, PutResult
+from ftpc.results import GetResult, PutResult, TreeFile, TreeResult
 from ftpd.wire.limits import SMALL_PUT
 from ftpd.wire.messages import (
     Algorithm,
@@ -169,6 +169,50 @@ class Client:
             changed=has_changed and bool(item.resumed),
             restarted=was_known and not item.resumed and not stored.skipped,
         )
+
+    async def put_tree(
+        self,
+        folder: str | os.PathLike[str],
+        remote: str | None = None,
+        *,
+        if_exists: IfExists = IfExists.OVERWRITE,
+        preserve: bool = False,
+        progress: Progress | None = None,
+        report: Callable[[TreeFile], None] | None = None,
+    ) -> TreeResult:
+        """Upload all files in a folder and below. When this returns, the server has them, verified and durable.
+
+        A file that can not be stored does not keep the others from it. Symbolic links are left out, as are folders
+        without files. Cancelling is safe: what was reported is stored, of the rest some may be.
+
+        Args:
+            folder: the local folder.
+            remote: what it is called on the server; by default its own name. "" is where names are relative to.
+            if_exists: what happens to names that are taken.
+            preserve: send modification times and modes along.
+            progress: is told how it goes; of all small files as one item.
+            report: is told what became of each file.
+
+        Raises:
+            LocalNotFoundError: there is no such folder.
+            FtpcError: the connection is lost for good.
+        """
+        from ftpc.transfer.trees import Loader, TreeUpload
+
+        path = os.fspath(folder)
+        name = remote if remote is not None else _own_name(path)
+        base = self.remote_folder(name)
+        progress = progress or NoProgress()
+
+        async def put_large(file: str, full_name: str) -> PutResult:
+            inner = f"{name}/{full_name.removeprefix(base)}"
+            return await self.put(file, inner, if_exists=if_exists, preserve=preserve, progress=progress)
+
+        item = Item(path, None, Phase.SENDING)
+        loader = Loader(path, base, if_exists, preserve=preserve)
+        upload = TreeUpload(loader, self._workers, put_large, report, item, progress)
+        async with _shown(item, progress):
+            return await upload.run(self._lent, self._patience.retries)
 
     def _job_for(self, file: "LocalSource", plan: "Plan") -> "UploadJob":
         from pathlib import Path
@@ -382,6 +426,11 @@ async def _shown(item: Item, progress: Progress) -> AsyncIterator[None]:
         yield
     finally:
         progress.stop(item)
+
+
+def _own_name(folder: str) -> str:
+    """Give the name of a folder, however it is written: `.`, `photos/`."""
+    return os.path.basename(os.path.abspath(folder))  # noqa: PTH100, PTH119 (no pathlib at start)
 
 
 def _local_target(remote: str, target: "Path") -> "Path":

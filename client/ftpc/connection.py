@@ -12,7 +12,7 @@ from ftpd import __version__
 from ftpd.payload.channel import Channel, connect
 from ftpd.payload.receive import PayloadReader
 from ftpd.wire.errors import FtpdError
-from ftpd.wire.frames import Header, decode_header
+from ftpd.wire.frames import Header, decode_header, find_frame
 from ftpd.wire.messages import VERSION, Greeting, Hello, Refusal, Reply, Request, encode_request, parse
 
 CONNECT_S = 10.0
@@ -127,6 +127,32 @@ class Connection:
         """
         await self.greet()
         return await self._read(kind)
+
+    async def read_replies(self, kind: type[R], most: int) -> list[R | RefusedError]:
+        """Wait for the next reply, and take with it those that have arrived behind it, refusals included.
+
+        Raises:
+            FtpcError: as `read_reply`, but for refusals; or nothing came for too long.
+        """
+        replies: list[R | RefusedError] = []
+        try:
+            with self.errors():
+                async with asyncio.timeout(self.stall_timeout_s):
+                    replies.append(await self.read_reply(kind))
+        except RefusedError as exc:
+            replies.append(exc)
+        except TimeoutError:
+            pass
+        with self.errors():
+            if not replies:
+                msg = f"nothing moved for {self.stall_timeout_s:g} s"
+                raise ConnectionAbortedError(msg)
+            data, place = await self.channel.read_arrived(), 0
+            while len(replies) < most and (found := find_frame(data, place)) is not None:
+                header, place = found
+                replies.append(parse(header, kind) if header.get("ok") is True else _refusal(header))
+            self.channel.return_(data[place:])
+        return replies
 
     async def read_bytes(self, size: int) -> bytes:
         """Read raw bytes behind a reply into memory."""

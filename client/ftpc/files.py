@@ -63,8 +63,9 @@ class LocalSource(FileSource):
             found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             os.close(fd)
-            what = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
-            raise LocalFileError(f"{path}: it is {what}; only files can be sent")
+            is_folder = stat.S_ISDIR(found.st_mode)
+            what = "a folder; put -r sends folders" if is_folder else "not a regular file; only files can be sent"
+            raise LocalFileError(f"{path}: it is {what}")
         super().__init__(FileIO(fd, "rb"), workers)
         self.size = found.st_size
         self.mtime_ns = max(found.st_mtime_ns, 0)

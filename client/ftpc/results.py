@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ftpc.errors import FtpcError
+
 
 class PutResult(NamedTuple):
     """What became of an upload. It is stored, verified, and as durable as the server's greeting says."""
@@ -23,6 +25,45 @@ class PutResult(NamedTuple):
     """Whether the local file changed since the upload was broken off; what was new was sent again."""
     restarted: bool = False
     """Whether nothing of an upload that was broken off could be used."""
+
+
+class TreeFile(NamedTuple):
+    """What became of one file of a folder."""
+
+    local: str
+    remote: str
+    size: int
+    root: str | None = None
+    skipped: bool = False
+    error: "FtpcError | None" = None
+    """Why it was not stored. The others were not affected."""
+    resumed: int = 0
+    """Bytes of it that the server had already."""
+    left_out: str | None = None
+    """Why it is none that could be stored: a symbolic link, a FIFO."""
+
+
+class TreeResult:
+    """What became of a folder."""
+
+    def __init__(self) -> None:
+        self.files = self.size = self.skipped = self.resumed = 0
+        self.errors: list[FtpcError] = []
+        """One for each file that failed."""
+        self.left_out = 0
+
+    def add(self, file: TreeFile) -> None:
+        """Count a file."""
+        if file.error is not None:
+            self.errors.append(file.error)
+        elif file.left_out is not None:
+            self.left_out += 1
+        elif file.skipped:
+            self.skipped += 1
+        else:
+            self.files += 1
+            self.size += file.size
+            self.resumed += file.resumed
 
 
 class GetResult(NamedTuple):

@@ -44,6 +44,19 @@ def decode_length(prefix: bytes, limit: int = MAX_HEADER) -> int:
     return length
 
 
+def find_frame(data: bytes, place: int) -> tuple[Header, int] | None:
+    """Read the header that starts at `place`, if all of it is there; also give where it ends.
+
+    Raises:
+        BadFrameError: the length or the header makes no sense.
+    """
+    start = place + LENGTH_SIZE
+    if start > len(data):
+        return None
+    end = start + decode_length(data[place:start])
+    return (decode_header(data[start:end]), end) if end <= len(data) else None
+
+
 def decode_header(raw: bytes) -> Header:
     """Parse a header, more strictly than `json.loads` does.
 

@@ -15,12 +15,16 @@ T = TypeVar("T")
 
 
 class Outcome(NamedTuple):
-    """What became of one file."""
+    """What became of one file, or of a folder."""
 
     size: int
     skipped: bool = False
     resumed: int = 0
     """Bytes of it that were there already."""
+    files: int = 1
+    skipped_files: int = 0
+    errors: Sequence[FtpcError] = ()
+    """What is wrong with files of a folder."""
 
 
 async def run_job(
@@ -58,6 +62,10 @@ async def run_job(
         display.close()
     for task, error in zip(failed, errors, strict=True):
         terminal.complain(error, name=str(task))
+    for outcome in outcomes:
+        for error in outcome.errors:
+            terminal.complain(error)
+        errors += outcome.errors
     _sum_up(outcomes, errors, time.monotonic() - started, terminal)
     return exit_of_all(errors)
 
@@ -80,13 +88,13 @@ def pick_display(choice: str, terminal: Terminal) -> Display:
 
 
 def _sum_up(outcomes: Sequence[Outcome], errors: Sequence[FtpcError], seconds: float, terminal: Terminal) -> None:
-    moved = [outcome for outcome in outcomes if not outcome.skipped]
-    skipped = len(outcomes) - len(moved)
-    size = sum(outcome.size for outcome in moved)
+    moved = sum(outcome.files for outcome in outcomes if not outcome.skipped)
+    skipped = sum(outcome.skipped or outcome.skipped_files for outcome in outcomes)
+    size = sum(outcome.size for outcome in outcomes if not outcome.skipped)
     if terminal.json:
         terminal.json_data(
             event="summary",
-            files=len(moved),
+            files=moved,
             skipped=skipped,
             failed=len(errors),
             bytes=size,
@@ -98,6 +106,6 @@ def _sum_up(outcomes: Sequence[Outcome], errors: Sequence[FtpcError], seconds: f
     extras = [f"{skipped} skipped"] if skipped else []
     extras += ["verified" if moved else "nothing to verify"]
     extras += [f"but {len(errors)} failed"] if errors else []
-    moved_size = size - sum(outcome.resumed for outcome in moved)
+    moved_size = size - sum(outcome.resumed for outcome in outcomes if not outcome.skipped)
     figures = f"{size_text(size)} in {seconds_text(seconds)} ({rate_text(moved_size, seconds)})"
-    terminal.say(", ".join((count_text(len(moved), "file"), figures, *extras)))
+    terminal.say(", ".join((count_text(moved, "file"), figures, *extras)))

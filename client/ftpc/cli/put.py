@@ -12,7 +12,7 @@ from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import LocalFileError
 from ftpc.progress import Progress
-from ftpc.results import PutResult
+from ftpc.results import PutResult, TreeFile
 from ftpc.ui.text import count_text, size_text
 from ftpd.wire.messages import IfExists
 
@@ -20,6 +20,7 @@ EXAMPLES = """\
   ftpc put big.mp4                     as big.mp4
   ftpc put a.csv b.csv --to data/2026  as data/2026/a.csv and data/2026/b.csv
   ftpc put report.pdf --as final.pdf   under another name
+  ftpc put -r photos --to backup       all files below photos, as backup/photos/...
   pg_dump db | ftpc put - --as db.sql  what comes from a pipe
 
 A broken upload goes on with the same command, or with ftpc resume.
@@ -30,6 +31,9 @@ def make_parser(verb: str) -> Parser:
     """Make the parser of its command line."""
     parser = new_parser(verb, "Upload files. Each appears on the server as a whole, verified and durable.", EXAMPLES)
     parser.add_argument("files", nargs="+", metavar="FILE", help="a local file; - is standard input")
+    parser.add_argument(
+        "-r", "--recursive", action="store_true", help="folders with all files in them; symbolic links are left out"
+    )
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--to", metavar="DIR", help="the remote folder they go into; made when missing")
     place.add_argument("--as", dest="name", metavar="NAME", help="the remote name of the one file")
@@ -53,29 +57,55 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
         make_parser("put").error("--as names one file; use --to DIR for several")
     if "-" in files and args.name is None:
         make_parser("put").error("standard input has no name; give it one with --as NAME")
-    refuse_twins("put", [Path(file).name for file in files], files)
+    refuse_twins("put", [_own_name(file) for file in files], files)
     if "-" in files and sys.stdin is not None and sys.stdin.isatty():
         terminal.say("ftpc: reading what you type; end it with Ctrl-D on a line of its own")
     display = pick_display(args.progress, terminal)
     display.expect(len(files), _size(files))
 
+    folders = {file for file in files if args.recursive and _is_folder(file)}
+
     async def put(file: str, progress: Progress) -> Outcome:
-        remote = args.name if args.name is not None else f"{args.to or ''}/{Path(file).name}"
-        source = _standard_input() if file == "-" else file
-        result = await client.put(source, remote, if_exists=args.if_exists, preserve=args.preserve, progress=progress)
-        if terminal.json:
-            terminal.json_data(event="done", local=file, **result._asdict())
-        elif terminal.verbose:
-            terminal.say(f"{file} -> {client.address}/{result.remote}, {result.size} bytes, root {result.root}")
-        elif result.skipped:
-            terminal.say(f"{file}: skipped, {result.remote} exists")
-        elif result.remote != client.remote_name(remote):
-            terminal.say(f"{file}: stored as {result.remote}")
-        if not terminal.json:
-            tell_of_break(file, result, terminal)
-        return Outcome(result.size, result.skipped, result.resumed)
+        remote = args.name if args.name is not None else f"{args.to or ''}/{_own_name(file)}"
+        kind = _put_tree if file in folders else _put_file
+        return await kind(file, remote, args, client, terminal, progress)
 
     return await run_job(files, put, args.jobs, terminal, display)
+
+
+async def _put_file(
+    file: str, remote: str, args: Namespace, client: Client, terminal: Terminal, progress: Progress
+) -> Outcome:
+    source = _standard_input() if file == "-" else file
+    result = await client.put(source, remote, if_exists=args.if_exists, preserve=args.preserve, progress=progress)
+    if terminal.json:
+        terminal.json_data(event="done", local=file, **result._asdict())
+    elif terminal.verbose:
+        terminal.say(f"{file} -> {client.address}/{result.remote}, {result.size} bytes, root {result.root}")
+    elif result.skipped:
+        terminal.say(f"{file}: skipped, {result.remote} exists")
+    elif result.remote != client.remote_name(remote):
+        terminal.say(f"{file}: stored as {result.remote}")
+    if not terminal.json:
+        tell_of_break(file, result, terminal)
+    return Outcome(result.size, result.skipped, result.resumed)
+
+
+async def _put_tree(
+    folder: str, remote: str, args: Namespace, client: Client, terminal: Terminal, progress: Progress
+) -> Outcome:
+    def report(file: TreeFile) -> None:
+        if file.left_out is not None:
+            terminal.say(f"{file.local}: left out: it is {file.left_out}")
+        elif file.error is None and terminal.json:
+            terminal.json_data(event="done", **dict(zip(file._fields[:5], file[:5], strict=True)))
+        elif file.error is None and terminal.verbose:
+            terminal.say(f"{file.local} -> {client.address}/{file.remote}, {file.size} bytes, root {file.root}")
+
+    done = await client.put_tree(
+        folder, remote, if_exists=args.if_exists, preserve=args.preserve, progress=progress, report=report
+    )
+    return Outcome(done.size, False, done.resumed, done.files, done.skipped, done.errors)
 
 
 def tell_of_break(file: str, result: PutResult, terminal: Terminal) -> None:
@@ -87,6 +117,17 @@ def tell_of_break(file: str, result: PutResult, terminal: Terminal) -> None:
         terminal.say(f"{file}: {size_text(result.resumed)} of it were there already{kept}")
     if result.repaired:
         terminal.say(f"{file}: {count_text(result.repaired, 'chunk')} arrived damaged and were sent again")
+
+
+def _is_folder(file: str) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        return Path(file).is_dir()
+    return False
+
+
+def _own_name(file: str) -> str:
+    path = Path(file)
+    return path.name if path.name not in {"", ".."} else path.resolve().name
 
 
 def _standard_input() -> int:
@@ -102,5 +143,7 @@ def _size(files: list[str]) -> int | None:
     size = 0
     for file in files:
         with contextlib.suppress(OSError, ValueError):
+            if _is_folder(file):
+                return None
             size += Path(file).stat().st_size
     return size

@@ -1,0 +1,286 @@
+"""Uploading a folder: small files one behind the other without waiting for replies, large ones by themselves.
+
+One thread reads the folder and the files, ahead of the network by a bounded number of files; so the first bytes leave
+before the folder has been read, and a million files take no more memory than a thousand.
+"""
+
+import asyncio
+import contextlib
+import os
+import stat
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple
+
+from ftpc.connection import Connection
+from ftpc.errors import ChangedError, FtpcError, IntegrityError, LocalFileError, RemoteNameError
+from ftpc.files import local_errors
+from ftpc.progress import Item, Progress
+from ftpc.results import PutResult, TreeFile, TreeResult
+from ftpc.transfer.retry import persist
+from ftpd.payload.workers import Workers
+from ftpd.wire.digests import tree_of
+from ftpd.wire.errors import FtpdError
+from ftpd.wire.limits import KIB
+from ftpd.wire.messages import IfExists, Put, Stored, encode_request
+from ftpd.wire.paths import RemotePath
+
+SMALL_FILE = 64 * KIB
+"""Files up to this size are sent without waiting; a larger one is worth a transfer of its own."""
+
+LOAD_BYTES = 256 * KIB
+LOAD_FILES = 256
+"""What is read and sent at once: a hop to a thread and a write for all of it."""
+
+MOST_LARGE = 8
+"""Large files that are waiting for a connection while small ones go on."""
+
+MOST_PENDING = 1024
+"""Files that have been sent and not been answered; they are in memory, to be sent again after a break."""
+
+
+class Local(NamedTuple):
+    """A file in the folder."""
+
+    path: str
+    remote: str
+    size: int
+
+
+class Sent(NamedTuple):
+    """A small file that is on its way."""
+
+    local: Local
+    root: str
+    frame: bytes
+
+
+class Load(NamedTuple):
+    """What one look at the folder has brought."""
+
+    small: list[Sent]
+    large: list[Local]
+    other: list[TreeFile]
+    """What can not be sent."""
+
+
+class Loader:
+    """Reads a folder, and the small files in it. Used by one thread at a time."""
+
+    def __init__(self, folder: str, remote: str, if_exists: IfExists, *, preserve: bool) -> None:
+        self._if_exists = if_exists
+        self._preserve = preserve
+        self.is_repeatable = if_exists in {IfExists.OVERWRITE, IfExists.SKIP}
+        """Whether a file may be sent again of which nobody knows whether it was stored."""
+        self._found = _walk(folder, remote)
+
+    def next(self) -> Load | None:
+        """Read on; None at the end."""
+        load, size = Load([], [], []), 0
+        for found in self._found:
+            if isinstance(found, TreeFile):
+                load.other.append(found)
+            elif found.size > SMALL_FILE:
+                load.large.append(found)
+            else:
+                try:
+                    load.small.append(self._read(found))
+                except FtpcError as exc:
+                    load.other.append(_failed(found, exc))
+                size += found.size
+            if size >= LOAD_BYTES or len(load.small) + len(load.large) + len(load.other) >= LOAD_FILES:
+                return load
+        return load if any(load) else None
+
+    def _read(self, local: Local) -> Sent:
+        with local_errors(local.path):
+            fd = os.open(local.path, os.O_RDONLY | os.O_CLOEXEC | _NOT_WAITING)
+            try:
+                before = os.fstat(fd)
+                data = os.read(fd, SMALL_FILE + 1)
+                after = os.fstat(fd)
+            finally:
+                os.close(fd)
+        if not stat.S_ISREG(before.st_mode):
+            raise LocalFileError(f"{local.path}: not a regular file; only files can be sent")
+        if (len(data), before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise ChangedError(f"{local.path}: the file changed while it was being read; nothing was sent")
+        tree = tree_of(data)
+        request = Put(filename=local.remote, filesize=len(data), blake3=tree.leaf(0).hex(), if_exists=self._if_exists)
+        if self._preserve:
+            request.mtime, request.mtime_ns = divmod(max(before.st_mtime_ns, 0), 1_000_000_000)
+            request.mode = before.st_mode & 0o777
+        return Sent(local, tree.root, encode_request(request) + data)
+
+
+_NOT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+
+
+def _walk(folder: str, remote: str) -> Iterator[Local | TreeFile]:
+    """Find all files, and what can not be sent. Symbolic links are not followed."""
+    folders = [(folder, remote)]
+    while folders:
+        path, name = folders.pop()
+        try:
+            with local_errors(path), os.scandir(path) as entries:
+                for entry in entries:
+                    inner = f"{name}/{entry.name}" if name else entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append((entry.path, inner))
+                    else:
+                        yield _look_at(entry, inner)
+        except FtpcError as exc:
+            yield TreeFile(path, name, 0, error=exc)
+
+
+def _look_at(entry: "os.DirEntry[str]", name: str) -> Local | TreeFile:
+    try:
+        if not entry.is_file(follow_symlinks=False):
+            what = "a symbolic link" if entry.is_symlink() else "neither a file nor a folder"
+            return TreeFile(entry.path, name, 0, left_out=what)
+        return Local(entry.path, str(RemotePath.parse(name)), entry.stat(follow_symlinks=False).st_size)
+    except FtpdError as exc:
+        return TreeFile(entry.path, name, 0, error=RemoteNameError(f"{entry.path}: {exc.message}"))
+    except OSError as exc:
+        return TreeFile(entry.path, name, 0, error=LocalFileError(f"{entry.path}: {exc.strerror}"))
+
+
+def _failed(local: Local, error: FtpcError) -> TreeFile:
+    return TreeFile(local.path, local.remote, 0, error=error)
+
+
+class TreeUpload:
+    """A folder on its way to a server."""
+
+    def __init__(
+        self,
+        loader: Loader,
+        workers: Workers,
+        put_large: Callable[[str, str], Awaitable[PutResult]],
+        report: Callable[[TreeFile], None] | None,
+        item: Item,
+        progress: Progress,
+    ) -> None:
+        self._loader = loader
+        self._workers = workers
+        self._put_large = put_large
+        self._report = report
+        self._item = item
+        self._progress = progress
+        self._result = TreeResult()
+        self._pending: deque[Sent] = deque()
+        self._large: deque[Local] = deque()
+        self._load: Load | None = None
+        self._is_read = False
+        self._changed = asyncio.Event()
+        self._room = asyncio.Semaphore(MOST_LARGE)
+
+    async def run(self, lend: Callable[[], AbstractAsyncContextManager[Connection]], retries: int) -> TreeResult:
+        """Send the folder; go on over another connection if one is lost.
+
+        Raises:
+            FtpcError: the connection is lost for good.
+        """
+
+        async def attempt() -> None:
+            async with lend() as connection:
+                await self._send_small(connection, large)
+
+        with _errors_of_a_group():
+            async with asyncio.TaskGroup() as large:
+                await persist(attempt, retries if self._loader.is_repeatable else 0, self._item, self._progress)
+        return self._result
+
+    async def _send_small(self, connection: Connection, large: asyncio.TaskGroup) -> None:
+        try:
+            with _errors_of_a_group():
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._read_replies(connection))
+                    await self._send(connection, large)
+        except BaseException:
+            connection.is_usable = False
+            raise
+
+    async def _send(self, connection: Connection, large: asyncio.TaskGroup) -> None:
+        if self._pending:
+            await self._write(connection, [*self._pending])
+        while True:
+            while self._large:
+                await self._room.acquire()
+                large.create_task(self._send_large(self._large.popleft()))
+            while len(self._pending) >= MOST_PENDING:
+                await self._change()
+            if self._load is None and not self._is_read:
+                await self._workers.disk(self._read_on)
+            if self._load is None:
+                break
+            # Nothing is lost if this ends in between: whoever goes on finds it.
+            load, self._load = self._load, None
+            self._pending += load.small
+            self._large += load.large
+            for file in load.other:
+                self._take(file)
+            self._changed.set()
+            await self._write(connection, load.small)
+        self._changed.set()
+
+    def _read_on(self) -> None:
+        self._load = self._loader.next()
+        self._is_read = self._load is None
+
+    async def _write(self, connection: Connection, files: list[Sent]) -> None:
+        with connection.errors():
+            connection.channel.write(b"".join(file.frame for file in files))
+            await connection.channel.drain()
+
+    async def _send_large(self, local: Local) -> None:
+        try:
+            stored = await self._put_large(local.path, local.remote)
+        except FtpcError as exc:
+            self._take(_failed(local, exc))
+        else:
+            self._take(TreeFile(local.path, *stored[:4], resumed=stored.resumed))
+        finally:
+            self._room.release()
+
+    def _take(self, file: TreeFile) -> None:
+        self._result.add(file)
+        if self._report is not None:
+            self._report(file)
+
+    async def _read_replies(self, connection: Connection) -> None:
+        while self._pending or not self._is_read:
+            if not self._pending:
+                await self._change()
+                continue
+            for reply in await connection.read_replies(Stored, len(self._pending)):
+                self._take(self._judge(self._pending.popleft(), reply))
+            self._progress.update(self._item)
+            self._changed.set()
+
+    def _judge(self, sent: Sent, reply: Stored | FtpcError) -> TreeFile:
+        path = sent.local.path
+        if isinstance(reply, FtpcError):
+            return _failed(sent.local, reply)
+        if not reply.skipped and reply.root != sent.root:
+            return _failed(sent.local, IntegrityError(f"{path}: the server stored something else"))
+        self._item.done += reply.filesize
+        return TreeFile(path, reply.filename, reply.filesize, reply.root, reply.skipped)
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+
+@contextlib.contextmanager
+def _errors_of_a_group() -> Iterator[None]:
+    """Let the error that ended a group of tasks out by itself."""
+    try:
+        yield
+    except BaseExceptionGroup as errors:
+        found, _ = errors.split(FtpcError)
+        error: BaseException = found or errors
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
