@@ -197,7 +197,8 @@ class Client:
             LocalNotFoundError: there is no such folder.
             FtpcError: the connection is lost for good.
         """
-        from ftpc.transfer.trees import Loader, TreeUpload
+        from ftpc.transfer.tasks import Tally
+        from ftpc.transfer.tree_upload import Loader, TreeUpload
 
         path = os.fspath(folder)
         name = remote if remote is not None else _own_name(path)
@@ -210,7 +211,7 @@ class Client:
 
         item = Item(path, None, Phase.SENDING)
         loader = Loader(path, base, if_exists, preserve=preserve)
-        upload = TreeUpload(loader, self._workers, put_large, report, item, progress)
+        upload = TreeUpload(loader, self._workers, put_large, Tally(item, progress, report))
         async with _shown(item, progress):
             return await upload.run(self._lent, self._patience.retries)
 
@@ -277,6 +278,53 @@ class Client:
                         await partial.publish(mtime_ns if preserve else None, content.mode if preserve else None)
         mtime = _seconds(content.mtime, content.mtime_ns)
         return GetResult(local, content.length, mtime, content.mode, item.resumed, item.restarted)
+
+    async def get_tree(
+        self,
+        remote: str,
+        folder: str | os.PathLike[str] | None = None,
+        *,
+        preserve: bool = False,
+        progress: Progress | None = None,
+        report: Callable[[TreeFile], None] | None = None,
+    ) -> TreeResult:
+        """Download all files in a folder and below. When this returns, they are there, verified and durable.
+
+        A file that can not be fetched or stored does not keep the others from it. What is neither file nor folder is
+        left out. Cancelling is safe: what was reported is stored, of the rest some may be.
+
+        Args:
+            remote: the folder on the server.
+            folder: where its content goes; by default a folder of its name. Made when missing.
+            preserve: keep modification times and modes.
+            progress: is told how it goes; of all small files as one item.
+            report: is told what became of each file.
+
+        Raises:
+            RefusedError: there is no such folder.
+            FtpcError: the connection is lost for good, or the folder can not be made.
+        """
+        from pathlib import Path
+
+        from ftpc.transfer.tasks import Tally
+        from ftpc.transfer.tree_download import TreeDownload, Wanted
+
+        base = self.remote_folder(remote)
+        target = os.fspath(folder) if folder is not None else base.rpartition("/")[2] or "."
+        item = Item(base or str(self.address), None, Phase.RECEIVING)
+        progress = progress or NoProgress()
+        prefix = self.remote_folder("")
+
+        async def get_large(full_name: str, local: str) -> GetResult:
+            inner = full_name.removeprefix(prefix)
+            if os.path.isdir(local):  # noqa: ASYNC240, PTH112 (`get` would put it inside)
+                raise LocalFileError(f"{local}: it is a folder")
+            return await self.get(inner, Path(local), preserve=preserve, progress=progress)
+
+        tally = Tally(item, progress, report)
+        download = TreeDownload(Wanted(base, target, 0), self._workers, get_large, tally, preserve=preserve)
+        async with _shown(item, progress):
+            return await download.run(self._lent, self._patience.retries)
 
     async def _download(self, request: Get, partial: "Partial", item: Item, progress: Progress) -> Content:
         from ftpc.transfer.download import Fetch, download

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import NamedTuple, TypeVar
 
 from ftpc.address import Address
@@ -136,23 +136,42 @@ class Connection:
         """
         replies: list[R | RefusedError] = []
         try:
-            with self.errors():
-                async with asyncio.timeout(self.stall_timeout_s):
-                    replies.append(await self.read_reply(kind))
+            async with self.patience():
+                replies.append(await self.read_reply(kind))
         except RefusedError as exc:
             replies.append(exc)
-        except TimeoutError:
-            pass
         with self.errors():
-            if not replies:
-                msg = f"nothing moved for {self.stall_timeout_s:g} s"
-                raise ConnectionAbortedError(msg)
             data, place = await self.channel.read_arrived(), 0
             while len(replies) < most and (found := find_frame(data, place)) is not None:
                 header, place = found
                 replies.append(parse(header, kind) if header.get("ok") is True else _refusal(header))
             self.channel.return_(data[place:])
         return replies
+
+    @contextlib.asynccontextmanager
+    async def patience(self) -> AsyncIterator[None]:
+        """Give up if the block, in which little is waited for, takes too long.
+
+        Raises:
+            ConnectionLostError: it did.
+        """
+        try:
+            async with asyncio.timeout(self.stall_timeout_s):
+                yield
+        except TimeoutError as exc:
+            self.is_usable = False
+            raise ConnectionLostError(f"nothing came from {self._address} for {self.stall_timeout_s:g} s") from exc
+
+    async def read_payload(self, size: int, most: int) -> bytes:
+        """Read a payload of at most `most` bytes into memory.
+
+        Raises:
+            ProtocolError: it is larger.
+        """
+        if size > most:
+            self.is_usable = False
+            raise ProtocolError(f"{self._address} sends {size} bytes where {most} at most were expected")
+        return await self.read_bytes(size)
 
     async def read_bytes(self, size: int) -> bytes:
         """Read raw bytes behind a reply into memory."""

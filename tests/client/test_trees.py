@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 import ftpc
-from ftpc import ConnectionLostError, IfExists, LocalNotFoundError, TreeFile
+from ftpc import ConnectionLostError, IfExists, IntegrityError, LocalNotFoundError, TreeFile
 from ftpc.client import Client
-from ftpc.transfer.trees import LOAD_FILES, MOST_PENDING, SMALL_FILE, Loader
+from ftpc.transfer.tree_upload import LOAD_FILES, MOST_PENDING, SMALL_FILE, Loader
 from tests.client.command import Ftpc
 from tests.client.proxy import Proxy
-from tests.client.support import Recorder, Service, connected, content
+from tests.client.support import Recorder, Service, connected, content, hidden
 
 SIZES = (0, 1, 1000, SMALL_FILE - 1, SMALL_FILE, SMALL_FILE + 1, 9 * 2**20)
 NAMES = ("plain", "with space", "'quoted\"", "-dash", ".hidden", "ünïcode", "a/b/c/deep", "a/b/other", "z")
@@ -202,3 +202,111 @@ def test_on_the_command_line(ftpc: Ftpc) -> None:
     failed = ftpc.run("put", "-r", "tree", "--to", "y")
     assert (7, True, True) == (failed.status, "y/tree/a: it is a folder" in failed.err, "but 1 failed" in failed.err)
     assert {"b/c": b"c"} == all_in(ftpc.remote / "y" / "tree")
+
+
+async def test_everything_comes_back(service: Service, client: Client, folder: Path) -> None:
+    """Files of all sizes and names, and empty folders, are here as they are there, each reported once."""
+    files = {f"{name}{size}": content(size) for size in SIZES for name in NAMES[:2]} | dict.fromkeys(NAMES, b"x")
+    make(service.root / "x" / "tree", files)
+    (service.root / "x" / "tree" / "empty" / "inner").mkdir(parents=True)
+    reported: list[TreeFile] = []
+    result = await client.get_tree("x/tree", folder / "here", report=reported.append)
+    assert files == all_in(folder / "here")
+    assert (folder / "here" / "empty" / "inner").is_dir()
+    assert (len(files), sum(map(len, files.values())), []) == (result.files, result.size, result.errors)
+    assert sorted(f"x/tree/{name}" for name in files) == sorted(file.remote for file in reported)
+    assert [] == hidden(folder)
+
+
+async def test_from_a_folder_of_the_server(service: Service, folder: Path) -> None:
+    """Names are relative to the folder of the address; the whole of it can be fetched."""
+    files = {"a": b"a", "b/large": content(SMALL_FILE + 1)}
+    make(service.root / "inner" / "most", files)
+    async with connected(f"ftpd://{service.address}/inner") as client:
+        await client.get_tree("most", folder / "one")
+        await client.get_tree("", folder / "two")
+    assert files == all_in(folder / "one") == all_in(folder / "two" / "most")
+
+
+async def test_what_can_not_be_fetched(service: Service, client: Client, folder: Path) -> None:
+    """Links and FIFOs there are left out; a name that is a folder here is one error; the rest comes."""
+    make(service.root / "tree", {"a": b"a", "b": b"b", "c/d": b"d", "large": content(SMALL_FILE + 1)})
+    (service.root / "tree" / "link").symlink_to("a")
+    os.mkfifo(service.root / "tree" / "fifo")
+    for name in ("a", "large"):
+        (folder / "here" / name).mkdir(parents=True)
+    (folder / "here" / "c").write_bytes(b"not a folder")
+    result = await client.get_tree("tree", folder / "here")
+    assert (1, 2, 3) == (result.files, result.left_out, len(result.errors))
+    assert {"b": b"b", "c": b"not a folder"} == all_in(folder / "here")
+    assert [] == hidden(folder / "here")
+
+
+@pytest.mark.parametrize("place", [30_000, 500_000, 1_000_000])
+async def test_a_cut_download_is_mended(service: Service, proxy: Proxy, folder: Path, place: int) -> None:
+    """After a lost connection the rest is fetched over another; every file is here, and reported once."""
+    files = many(1500)
+    make(service.root / "tree", files)
+    proxy.down.cut_at = place
+    recorder = Recorder(lambda moment: setattr(proxy.down, "cut_at", None) if moment.phase.startswith("conn") else None)
+    reported: list[TreeFile] = []
+    async with connected(proxy.address, retries=3) as client:
+        result = await client.get_tree("tree", folder / "here", progress=recorder, report=reported.append)
+    assert files == all_in(folder / "here")
+    assert (1500, 1500) == (result.files, len(reported))
+    assert [] == hidden(folder / "here")
+
+
+async def test_a_damaged_file_is_not_kept(service: Service, proxy: Proxy, folder: Path) -> None:
+    """A bit that flips on the way costs one file, which is an error; no wrong byte is kept."""
+    files = {str(n): b"%d" % n * 20_000 for n in range(8)}
+    make(service.root / "tree", files)
+    async with connected(service.address) as client:  # so that the server knows what they are
+        await client.get_tree("tree", folder / "first")
+    proxy.down.flip_at = 70_000
+    async with connected(proxy.address, retries=0) as client:
+        result = await client.get_tree("tree", folder / "here")
+    assert [IntegrityError] == [type(error) for error in result.errors]
+    there = all_in(folder / "here")
+    assert 7 == len(there)
+    assert there.items() <= files.items()
+
+
+async def test_a_download_is_cancelled(service: Service, client: Client, folder: Path) -> None:
+    """A folder that is given up leaves whole files and no hidden ones, and a client that can be used."""
+    files = many(1500)
+    make(service.root / "tree", files)
+    begun = asyncio.Event()
+    fetching = asyncio.create_task(client.get_tree("tree", folder / "here", report=lambda _: begun.set()))
+    await begun.wait()
+    fetching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await fetching
+    there = all_in(folder / "here")
+    assert 0 < len(there) < 1500
+    assert there.items() <= files.items()
+    await client.ping()
+
+
+async def test_no_such_remote_folder(service: Service, client: Client, folder: Path) -> None:
+    """A folder that is not there, or is a file, is the error of the whole."""
+    make(service.root, {"file": b"x"})
+    for name in ("nowhere", "file"):
+        with pytest.raises(ftpc.RefusedError):
+            await client.get_tree(name, folder / "here")
+
+
+def test_getting_on_the_command_line(ftpc: Ftpc) -> None:
+    """`get -r` takes folders and files together, into a folder that is there or to be one that is not."""
+    make(ftpc.remote, {"tree/a": b"a", "tree/b/c": b"c", "file": b"file"})
+    assert 0 == ftpc.run("get", "-r", "tree").status
+    assert 0 == ftpc.run("get", "-r", "tree", "-o", "new").status
+    done = ftpc.run("get", "-r", "tree", "file", "-o", "both")
+    assert (0, True) == (done.status, "3 files" in done.err)
+    expected = {"a": b"a", "b/c": b"c"}
+    assert expected == all_in(ftpc.folder / "tree") == all_in(ftpc.folder / "new") == all_in(ftpc.folder / "both/tree")
+    events = ftpc.run("get", "-r", "--json", "tree").objects
+    assert ["a", "c"] == sorted(Path(event["local"]).name for event in events if event["event"] == "done")
+    assert 3 == ftpc.run("get", "-r", "nowhere").status
+    assert 7 == ftpc.run("get", "tree", "-o", "x").status
+    assert 2 == ftpc.run("get", "-r", "tree", "-o", "-").status

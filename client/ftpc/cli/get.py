@@ -10,11 +10,14 @@ from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import LocalFileError
 from ftpc.progress import Progress
+from ftpc.results import TreeFile
+from ftpd.wire.messages import EntryType
 
 EXAMPLES = """\
   ftpc get a.txt                     into this folder
   ftpc get data/a.csv data/b.csv -o copies   into the folder copies
   ftpc get big.mp4 -o film.mp4       under another name
+  ftpc get -r photos -o backup       all files below photos, into backup/photos if backup is there
   ftpc get log.txt -o - | less       to standard output
 """
 
@@ -23,6 +26,7 @@ def make_parser(verb: str) -> Parser:
     """Make the parser of its command line."""
     parser = new_parser(verb, "Download files. Each appears here as a whole, verified, or not at all.", EXAMPLES)
     parser.add_argument("remotes", nargs="+", metavar="REMOTE", help="a remote file")
+    parser.add_argument("-r", "--recursive", action="store_true", help="folders with all files in them")
     parser.add_argument("-o", "--output", metavar="PATH", help="a file or folder; - is standard output (default: .)")
     add_jobs(parser)
     add_patience(parser)
@@ -35,6 +39,8 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     to_stdout = args.output == "-"
     if to_stdout and terminal.json:
         make_parser("get").error("--json and -o - both want standard output")
+    if to_stdout and args.recursive:
+        make_parser("get").error("folders can not go to standard output")
     if to_stdout and len(remotes) > 1:
         args.jobs = 1  # one after the other, in the order in which they were named
     folder = Path(args.output or ".")
@@ -45,18 +51,46 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     display.expect(len(remotes), None)
 
     async def get(remote: str, progress: Progress) -> Outcome:
+        if args.recursive and (await client.stat(remote)).type is EntryType.DIRECTORY:
+            return await _get_tree(remote, _target_of(remote, folder), args, client, terminal, progress)
         target = terminal.stdout.fileno() if to_stdout else folder
-        result = await client.get(remote, target, preserve=args.preserve, progress=progress)
-        if terminal.json:
-            fields = {"remote": remote, "local": str(result.local), "size": result.size, "mtime": result.mtime}
-            terminal.json_data(event="done", **fields, resumed=result.resumed, restarted=result.restarted)
-        elif result.restarted:
-            terminal.say(f"{remote}: after a break nobody could tell whether it was still the same: begun afresh")
-        elif terminal.verbose:
-            terminal.say(f"{client.address}/{remote} -> {result.local or 'standard output'}, {result.size} bytes")
-        return Outcome(result.size)
+        return await _get_file(remote, target, args, client, terminal, progress)
 
     return await run_job(remotes, get, args.jobs, terminal, display)
+
+
+async def _get_file(
+    remote: str, target: Path | int, args: Namespace, client: Client, terminal: Terminal, progress: Progress
+) -> Outcome:
+    result = await client.get(remote, target, preserve=args.preserve, progress=progress)
+    if terminal.json:
+        fields = {"remote": remote, "local": str(result.local), "size": result.size, "mtime": result.mtime}
+        terminal.json_data(event="done", **fields, resumed=result.resumed, restarted=result.restarted)
+    elif result.restarted:
+        terminal.say(f"{remote}: after a break nobody could tell whether it was still the same: begun afresh")
+    elif terminal.verbose:
+        terminal.say(f"{client.address}/{remote} -> {result.local or 'standard output'}, {result.size} bytes")
+    return Outcome(result.size)
+
+
+async def _get_tree(
+    remote: str, target: Path, args: Namespace, client: Client, terminal: Terminal, progress: Progress
+) -> Outcome:
+    def report(file: TreeFile) -> None:
+        if file.left_out is not None:
+            terminal.say(f"{file.remote}: left out: it is {file.left_out}")
+        elif file.error is None and terminal.json:
+            terminal.json_data(event="done", remote=file.remote, local=file.local, size=file.size)
+        elif file.error is None and terminal.verbose:
+            terminal.say(f"{client.address}/{file.remote} -> {file.local}, {file.size} bytes")
+
+    done = await client.get_tree(remote, target, preserve=args.preserve, progress=progress, report=report)
+    return Outcome(done.size, False, done.resumed, done.files, done.skipped, done.errors)
+
+
+def _target_of(remote: str, folder: Path) -> Path:
+    """Say where a remote folder goes: into a folder that is there, or to be it."""
+    return folder / remote.rstrip("/").rpartition("/")[2] if folder.is_dir() else folder
 
 
 def _make_folder(folder: Path) -> None:

@@ -73,7 +73,7 @@ async def _is_same(connection: Connection, fetch: Fetch) -> bool:
 async def _fetch_all(connection: Connection, fetch: Fetch, sink: Sink, item: Item, progress: Progress) -> Content:
     request = fetch.request
     content = await connection.ask(request, Content)
-    _check(content, request)
+    check_content(content, request)
     leaves = await connection.read_bytes(content.leaves * DIGEST_SIZE) if content.leaves else b""
     if leaves and Tree(content.length, content.chunk_size, leaves).root != content.root:
         raise IntegrityError(f"{request.filename}: the digests that the server sent do not fit together")
@@ -93,7 +93,7 @@ async def _fetch_rest(connection: Connection, fetch: Fetch, sink: Sink, item: It
     assert known is not None
     request = Get(filename=fetch.request.filename, offset=place)
     content = await connection.ask(request, Content)
-    _check(content, request)
+    check_content(content, request)
     item.done = item.resumed = place
     progress.update(item)
     await _receive(connection, content, fetch, sink, item, progress)
@@ -156,7 +156,7 @@ def _take(fetch: Fetch, first: int, leaves: bytes) -> None:
         fetch.verified += leaf
 
 
-def _check(content: Content, request: Get) -> None:
+def check_content(content: Content, request: Get) -> None:
     """Do not believe what can not be: a size from the wire must not become memory or a loop of ours."""
     rest = content.filesize - content.offset
     chunks = chunk_count(content.length, max(content.chunk_size, 1))

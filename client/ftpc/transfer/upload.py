@@ -12,6 +12,7 @@ from ftpc.errors import ChangedError, FtpcError, IntegrityError, ProtocolError, 
 from ftpc.files import LocalSource, PipeSource
 from ftpc.jobs import UploadJob
 from ftpc.progress import Item, Phase, Progress
+from ftpc.transfer.tasks import first_of
 from ftpd.payload.send import open_outlet
 from ftpd.payload.workers import Workers
 from ftpd.wire.digests import Tree, chunk_count, hash_leaf, size_of_chunk, tree_of
@@ -381,15 +382,8 @@ async def _confirming(connection: Connection, item: Item, progress: Progress, tr
         for kind in (RefusedError, FtpcError, BaseException):
             found, _ = errors.split(kind)
             if found is not None:
-                raise _first(found) from None
+                raise first_of(found) from None
         raise
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 async def _stop(task: asyncio.Task[bytes] | asyncio.Task[int] | None) -> None:

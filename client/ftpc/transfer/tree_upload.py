@@ -5,7 +5,6 @@ before the folder has been read, and a million files take no more memory than a 
 """
 
 import asyncio
-import contextlib
 import os
 import stat
 from collections import deque
@@ -16,9 +15,9 @@ from typing import NamedTuple
 from ftpc.connection import Connection
 from ftpc.errors import ChangedError, FtpcError, IntegrityError, LocalFileError, RemoteNameError
 from ftpc.files import local_errors
-from ftpc.progress import Item, Progress
 from ftpc.results import PutResult, TreeFile, TreeResult
 from ftpc.transfer.retry import persist
+from ftpc.transfer.tasks import Tally, errors_of_a_group
 from ftpd.payload.workers import Workers
 from ftpd.wire.digests import tree_of
 from ftpd.wire.errors import FtpdError
@@ -158,17 +157,12 @@ class TreeUpload:
         loader: Loader,
         workers: Workers,
         put_large: Callable[[str, str], Awaitable[PutResult]],
-        report: Callable[[TreeFile], None] | None,
-        item: Item,
-        progress: Progress,
+        tally: Tally,
     ) -> None:
         self._loader = loader
         self._workers = workers
         self._put_large = put_large
-        self._report = report
-        self._item = item
-        self._progress = progress
-        self._result = TreeResult()
+        self._tally = tally
         self._pending: deque[Sent] = deque()
         self._large: deque[Local] = deque()
         self._load: Load | None = None
@@ -187,14 +181,16 @@ class TreeUpload:
             async with lend() as connection:
                 await self._send_small(connection, large)
 
-        with _errors_of_a_group():
+        with errors_of_a_group():
             async with asyncio.TaskGroup() as large:
-                await persist(attempt, retries if self._loader.is_repeatable else 0, self._item, self._progress)
-        return self._result
+                await persist(
+                    attempt, retries if self._loader.is_repeatable else 0, self._tally.item, self._tally.progress
+                )
+        return self._tally.result
 
     async def _send_small(self, connection: Connection, large: asyncio.TaskGroup) -> None:
         try:
-            with _errors_of_a_group():
+            with errors_of_a_group():
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._read_replies(connection))
                     await self._send(connection, large)
@@ -220,7 +216,7 @@ class TreeUpload:
             self._pending += load.small
             self._large += load.large
             for file in load.other:
-                self._take(file)
+                self._tally.take(file)
             self._changed.set()
             await self._write(connection, load.small)
         self._changed.set()
@@ -238,25 +234,19 @@ class TreeUpload:
         try:
             stored = await self._put_large(local.path, local.remote)
         except FtpcError as exc:
-            self._take(_failed(local, exc))
+            self._tally.take(_failed(local, exc))
         else:
-            self._take(TreeFile(local.path, *stored[:4], resumed=stored.resumed))
+            self._tally.take(TreeFile(local.path, *stored[:4], resumed=stored.resumed))
         finally:
             self._room.release()
-
-    def _take(self, file: TreeFile) -> None:
-        self._result.add(file)
-        if self._report is not None:
-            self._report(file)
 
     async def _read_replies(self, connection: Connection) -> None:
         while self._pending or not self._is_read:
             if not self._pending:
                 await self._change()
                 continue
-            for reply in await connection.read_replies(Stored, len(self._pending)):
-                self._take(self._judge(self._pending.popleft(), reply))
-            self._progress.update(self._item)
+            replies = await connection.read_replies(Stored, len(self._pending))
+            self._tally.take_small([self._judge(self._pending.popleft(), reply) for reply in replies])
             self._changed.set()
 
     def _judge(self, sent: Sent, reply: Stored | FtpcError) -> TreeFile:
@@ -265,22 +255,8 @@ class TreeUpload:
             return _failed(sent.local, reply)
         if not reply.skipped and reply.root != sent.root:
             return _failed(sent.local, IntegrityError(f"{path}: the server stored something else"))
-        self._item.done += reply.filesize
         return TreeFile(path, reply.filename, reply.filesize, reply.root, reply.skipped)
 
     async def _change(self) -> None:
         self._changed.clear()
         await self._changed.wait()
-
-
-@contextlib.contextmanager
-def _errors_of_a_group() -> Iterator[None]:
-    """Let the error that ended a group of tasks out by itself."""
-    try:
-        yield
-    except BaseExceptionGroup as errors:
-        found, _ = errors.split(FtpcError)
-        error: BaseException = found or errors
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise error from None
