@@ -121,6 +121,10 @@ class Session(Exchange):
         self._unsent = 1  # from here on a refusal would be taken for payload
         await self._write(encode_reply(reply, self.request_id) + payload)
 
+    async def send_all(self, reply: Reply, payload: bytes) -> None:
+        """See `Exchange.send_all`."""
+        await self._write(encode_reply(reply, self.request_id) + payload)
+
     def post(self, reply: Reply) -> bool:
         """See `Exchange.post`."""
         frame = encode_reply(reply, self.request_id)

@@ -108,6 +108,10 @@ class Exchange(ABC):
         """Send a reply that is not the last word on its request, and a few bytes behind it."""
 
     @abstractmethod
+    async def send_all(self, reply: Reply, payload: bytes) -> None:
+        """Send a reply and all that belongs to it."""
+
+    @abstractmethod
     def post(self, reply: Reply) -> bool:
         """Send the reply to the current request from the thread that has its payload: its command is not over yet.
 

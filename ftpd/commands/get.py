@@ -30,6 +30,9 @@ async def get(request: Get, exchange: Exchange) -> Trailer | None:
 
 async def _send_whole(file: StoredFile, exchange: Exchange) -> Trailer | None:
     size, tree = file.details.size, file.tree
+    if tree is not None and file.content is not None:
+        await exchange.send_all(_content(file, 0, size, tree), tree.leaves + file.content)
+        return None
     if tree is not None:
         await exchange.send(_content(file, 0, size, tree), tree.leaves)
         await exchange.send_payload(file, 0, size, None)

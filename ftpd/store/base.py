@@ -132,6 +132,8 @@ class StoredFile(Source, ABC):
     details: Details
     tree: Tree | None
     """Its leaves and root, where the store knows them."""
+    content: memoryview | None = None
+    """Its bytes, if they are in memory."""
 
     @abstractmethod
     async def check_unchanged(self) -> None:

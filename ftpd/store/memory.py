@@ -3,7 +3,6 @@
 import hashlib
 import secrets
 import time
-from io import FileIO
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -20,6 +19,7 @@ from ftpd.store.base import (
     lease_lost,
     unknown_upload,
 )
+from ftpd.store.loaded import LoadedFile
 from ftpd.store.names import free_names
 from ftpd.wire.digests import Buffer, Digest, Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
@@ -62,7 +62,8 @@ class MemoryStore(Store):
 
     async def open(self, path: RemotePath) -> StoredFile:
         """See `Store.open`."""
-        return MemoryFile(self._content(path))
+        content = self._content(path)
+        return LoadedFile(content.details, content.tree, content.data)
 
     async def begin(self, plan: UploadPlan) -> Upload | None:
         """See `Store.begin`."""
@@ -155,36 +156,6 @@ class MemoryListing(Listing):
 
     async def close(self) -> None:
         """See `Listing.close`."""
-
-
-class MemoryFile(StoredFile):
-    """An open file."""
-
-    def __init__(self, content: Content) -> None:
-        self._data = memoryview(content.data)
-        self.details = content.details
-        self.tree = content.tree
-
-    def file(self) -> FileIO | None:
-        """See `Source.file`."""
-        return None
-
-    async def load(self, offset: int, size: int, digest: Digest | None, *, copy: bool) -> Buffer | None:
-        """See `Source.load`."""
-        del copy
-        data = self._data[offset : offset + size]
-        if digest is not None:
-            digest.update(data)
-        return data
-
-    async def check_unchanged(self) -> None:
-        """See `StoredFile.check_unchanged`."""
-
-    async def remember(self, tree: Tree) -> None:
-        """See `StoredFile.remember`."""
-
-    async def close(self) -> None:
-        """See `StoredFile.close`."""
 
 
 class MemoryUpload(Upload):

@@ -15,13 +15,14 @@ from blake3 import blake3
 from ftpd.payload.files import FileSource, read_pieces
 from ftpd.payload.workers import Workers
 from ftpd.store.base import Details, Listing, SmallFile, Store, StoredFile, Upload, UploadPlan
+from ftpd.store.loaded import SMALL_FILE, LoadedFile
 from ftpd.store.local.batch import Batch
 from ftpd.store.local.beneath import Beneath
 from ftpd.store.local.digests import DigestCache, State, was_written_to
 from ftpd.store.local.errors import os_errors
 from ftpd.store.local.partials import Partials
 from ftpd.store.local.publish import Landing, LocalUpload, check_free
-from ftpd.wire.digests import Buffer, Digest, Tree
+from ftpd.wire.digests import Buffer, Digest, Tree, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.messages import Algorithm, Durability, Entry, EntryType
 from ftpd.wire.paths import STATE_FOLDER, RemotePath, is_nameable
@@ -96,7 +97,7 @@ class LocalStore(Store):
 
     async def open(self, path: RemotePath) -> StoredFile:
         """See `Store.open`."""
-        return await self.workers.acquire(lambda: self._open(path), LocalFile.release)
+        return await self.workers.acquire(lambda: self._open(path), _release)
 
     async def begin(self, plan: UploadPlan) -> Upload | None:
         """See `Store.begin`."""
@@ -147,9 +148,15 @@ class LocalStore(Store):
         with os_errors(path, self._root):
             return LocalListing(self._root.open_folder(path), self.workers, long=long, is_root=not path.parts)
 
-    def _open(self, path: RemotePath) -> "LocalFile":
+    def _open(self, path: RemotePath) -> "LocalFile | LoadedFile":
         file, found = self._open_regular(path)
-        return LocalFile(file, path, found, self._digests, self.workers)
+        opened = LocalFile(file, path, found, self._digests, self.workers)
+        if found.st_size > SMALL_FILE:
+            return opened
+        try:
+            return opened.read()
+        finally:
+            opened.release()
 
     def _open_regular(self, path: RemotePath) -> tuple[FileIO, os.stat_result]:
         with os_errors(path, self._root):
@@ -224,6 +231,19 @@ class LocalFile(FileSource, StoredFile):
         """See `StoredFile.close`."""
         await self.workers.finish(self.release)  # of a file that was replaced, this gives its space back
 
+    def read(self) -> LoadedFile:
+        """Read the whole file, in a thread."""
+        with os_errors(self._path):
+            data = os.pread(self._file.fileno(), self._found.st_size, 0)
+        if len(data) != self._found.st_size:
+            raise FtpdError(ErrorCode.CHANGED, f"{self._path}: the file changed while it was read")
+        tree = self.tree or tree_of(data)
+        if self.tree is None:
+            self._remember(tree)
+        else:
+            self._look_again()
+        return LoadedFile(self.details, tree, data)
+
     def release(self) -> None:
         """Close the file."""
         self._file.close()
@@ -238,6 +258,11 @@ class LocalFile(FileSource, StoredFile):
     def _remember(self, tree: Tree) -> None:
         if self._look_again() == self._state and self._settled:
             self._digests.keep_tree(self._path, self._state, tree)
+
+
+def _release(file: LocalFile | LoadedFile) -> None:
+    if isinstance(file, LocalFile):
+        file.release()
 
 
 class LocalListing(Listing):
