@@ -28,7 +28,7 @@ EXIT_OK = 0
 EXIT_USAGE = 2
 
 SWEEP_S = 3600.0
-"""How often unfinished uploads that nobody wants any more are looked for."""
+"""How often unfinished uploads that nobody wants any more are looked for, at least."""
 
 _EPILOG = """\
 Every option can also be given in the environment: FTPD_ROOT, FTPD_PORT, FTPD_READ_ONLY=1, FTPD_LOG_FORMAT, …
@@ -76,7 +76,7 @@ async def serve(config: Config) -> int:
         stop = asyncio.Event()
         _on_signals(stop)
         _announce(config, addresses)
-        await _sweep_until(stop, store)
+        await _sweep_until(stop, store, min(max(config.partial_ttl_s, 1.0), SWEEP_S))
         log.info("stopping: running transfers have %g s to finish", config.grace_s)
         await server.drain(config.grace_s)
     finally:
@@ -85,7 +85,7 @@ async def serve(config: Config) -> int:
     return EXIT_OK
 
 
-async def _sweep_until(stop: asyncio.Event, store: Store) -> None:
+async def _sweep_until(stop: asyncio.Event, store: Store, every_s: float) -> None:
     """Drop what is too old, now and then, until the server is to stop."""
     while not stop.is_set():
         try:
@@ -93,7 +93,7 @@ async def _sweep_until(stop: asyncio.Event, store: Store) -> None:
         except FtpdError as exc:
             log.warning("unfinished uploads can not be looked through: %s", exc)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SWEEP_S):
+            async with asyncio.timeout(every_s):
                 await stop.wait()
 
 

@@ -27,7 +27,7 @@ from ftpd.store.base import Store
 from ftpd.wire.digests import Buffer, Digest
 from ftpd.wire.errors import BadFrameError, ErrorCode, FtpdError
 from ftpd.wire.frames import Header
-from ftpd.wire.limits import KIB, MAX_ID, MAX_PATH, MIB
+from ftpd.wire.limits import MAX_ID, MAX_PATH, MIB, SMALL_FILE
 from ftpd.wire.messages import (
     Put,
     Reply,
@@ -43,9 +43,6 @@ HELD_BYTES = 16 * MIB
 
 ALL_HELD_BYTES = 128 * MIB
 """How much of them is kept back for all clients together."""
-
-SMALL_FILE = 64 * KIB
-"""Files up to this size are taken into memory, and stored together with others."""
 
 MOST_PUTS = 48
 """Files that are stored together at most: none is to wait for long, and each is open meanwhile."""

@@ -22,7 +22,7 @@ STALL_S = 60.0
 """How long nothing may move before a connection counts as dead. A sleeping laptop is shorter or much longer."""
 
 RETRIES = 10
-"""How often in a row a lost connection is tried again, which takes about two and a half minutes."""
+"""How often in a row a lost connection is tried again, which takes about a minute and a half."""
 
 
 class Patience(NamedTuple):

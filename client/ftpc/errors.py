@@ -67,6 +67,12 @@ class LocalNotFoundError(FtpcError):
     code = "local_not_found"
 
 
+class InUseError(FtpcError):
+    """Another process is doing the same at this moment."""
+
+    code = "in_use"
+
+
 class LocalFileError(FtpcError):
     """A local file can not be read or written."""
 

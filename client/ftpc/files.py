@@ -76,6 +76,8 @@ class LocalSource(FileSource):
         """Read the whole file, if it is small."""
         with local_errors(self.path):
             data = await self.load(0, self.size, None, copy=True)
+            if not self.size and os.pread(self._file.fileno(), 1, 0):
+                raise LocalFileError(f"{self.path}: it has bytes, but says that it has none; send it through a pipe")
         assert data is not None
         return data
 

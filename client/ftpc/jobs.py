@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from blake3 import blake3
 
-from ftpc.errors import LocalFileError
+from ftpc.errors import InUseError, LocalFileError
 from ftpc.files import State
 from ftpd.payload.journal import Journal, Value
 
@@ -188,7 +188,7 @@ def _lock(path: Path) -> int:
         if not _try_lock(fd):
             os.close(fd)
             msg = "another ftpc is uploading this file to this place already"
-            raise LocalFileError(msg)
+            raise InUseError(msg)
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_ino == os.fstat(fd).st_ino:
                 return fd
@@ -212,4 +212,6 @@ def _state_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        raise LocalFileError(f"{path}: {exc.strerror or exc} (unfinished uploads are remembered there)") from exc
+        raise LocalFileError(
+            f"{path}: {exc.strerror or exc} (unfinished uploads are remembered there; --no-resume does without)"
+        ) from exc

@@ -4,10 +4,6 @@ from io import FileIO
 
 from ftpd.store.base import Details, StoredFile
 from ftpd.wire.digests import Buffer, Digest, Tree
-from ftpd.wire.limits import KIB
-
-SMALL_FILE = 64 * KIB
-"""Files up to this size are read when they are opened: one hop to a thread is all that they are worth."""
 
 
 class LoadedFile(StoredFile):

@@ -48,5 +48,8 @@ PAGE_ENTRIES = 512
 CHUNKS_IN_FLIGHT = 4
 """Chunks a client sends ahead of their confirmations: keeps a long path busy, bounds what a break costs."""
 
+SMALL_FILE = 64 * KIB
+"""Up to this size files are handled whole, in memory, and dozens at a time."""
+
 SMALL_PUT = MIN_CHUNK
 """Up to this size a client sends a file as one `put` with its digest, above as chunks."""

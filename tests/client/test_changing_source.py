@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ftpc import ChangedError, Client, IntegrityError
+from ftpc import ChangedError, Client, IntegrityError, LocalFileError
 from tests.client.proxy import Proxy
 from tests.client.support import MIB, Service, content
 
@@ -108,3 +108,9 @@ async def test_file_that_is_replaced(service: Service, proxy: Proxy, far_client:
     (folder / "new").write_bytes(b"new")
     await put_while(proxy, far_client, path, (folder / "new").rename)
     assert content(SIZE) == (service.root / "a").read_bytes()
+
+
+async def test_a_file_that_hides_its_size(client: Client) -> None:
+    """A file of the kernel that says it is empty is not stored as an empty one."""
+    with pytest.raises(LocalFileError, match="says that it has none"):
+        await client.put("/proc/self/stat", "a")

@@ -156,3 +156,17 @@ def test_rate_is_taken_over_a_window() -> None:
 def test_text(actual: str, expected: str) -> None:
     """Numbers are written as people read them, and names so that they do no harm."""
     assert expected == actual
+
+
+def test_plain_lines_tell_of_a_lost_connection() -> None:
+    """A connection that is lost is told at once, and once; so is its return."""
+    stream = io.StringIO()
+    display = PlainDisplay(stream)
+    moving = item("a.bin")
+    display.expect(1, MIB)
+    display.start(moving)
+    for moving.phase in (Phase.SENDING, Phase.WAITING, Phase.WAITING, Phase.SENDING, Phase.SENDING):
+        display.update(moving)
+    lost, back = stream.getvalue().splitlines()
+    assert lost.endswith("connection lost, trying again: a.bin")
+    assert back.endswith("sending: a.bin")

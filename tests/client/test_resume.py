@@ -303,7 +303,7 @@ async def test_two_at_the_same_job(service: Service, folder: Path) -> None:
     ):
         first = asyncio.create_task(one.put(folder / "a"))
         await soon(lambda: unfinished(folder / "jobs"), "the first has begun")
-        with pytest.raises(ftpc.LocalFileError, match="another ftpc"):
+        with pytest.raises(ftpc.InUseError, match="another ftpc"):
             await other.put(folder / "a")
         await first
 

@@ -9,7 +9,8 @@ import pytest
 import ftpc
 from ftpc import ConnectionLostError, IfExists, IntegrityError, LocalNotFoundError, TreeFile
 from ftpc.client import Client
-from ftpc.transfer.tree_upload import LOAD_FILES, MOST_PENDING, SMALL_FILE, Loader
+from ftpc.transfer.tree_upload import LOAD_FILES, MOST_PENDING, Loader
+from ftpd.wire.limits import SMALL_FILE
 from tests.client.command import Ftpc
 from tests.client.proxy import Proxy
 from tests.client.support import Recorder, Service, connected, content, hidden

@@ -275,3 +275,26 @@ async def test_a_thread_that_waits_is_called_back(ends: Ends, workers: Workers) 
         with pytest.raises(asyncio.CancelledError):
             await sending
     assert 0 < sent == before
+
+
+async def test_a_thread_whose_peer_goes_on_reading_is_called_back(ends: Ends, workers: Workers) -> None:
+    """Cancelling also ends a thread that never has to wait for long."""
+    outlet, begun = open_outlet(ends.channel), asyncio.Event()
+
+    async def take() -> None:
+        while await ends.reader.read(MIB):
+            begun.set()
+
+    def work() -> None:
+        while True:
+            outlet.send(bytes(MIB))
+
+    async with asyncio.timeout(PATIENCE_S):
+        taking = asyncio.create_task(take())
+        sending = asyncio.create_task(through(outlet, workers, work))
+        await begun.wait()
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        taking.cancel()
+        await asyncio.wait((taking,))

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from ftpd.store.loaded import SMALL_FILE
 from ftpd.store.local import LocalStore
 from ftpd.store.local.digests import SETTLED_NS
 from ftpd.wire.digests import Tree, tree_of
 from ftpd.wire.errors import ErrorCode
+from ftpd.wire.limits import SMALL_FILE
 from ftpd.wire.messages import Algorithm
 from tests.store.conftest import OpenLocal
 from tests.store.helpers import PATIENCE_S, get, opened, path_of, put, refused, settled, tree_in

@@ -10,6 +10,7 @@ from ftpc.errors import (
     ConnectionLostError,
     FtpcError,
     IntegrityError,
+    InUseError,
     LocalFileError,
     LocalNotFoundError,
     RefusedError,
@@ -43,6 +44,7 @@ _BY_KIND: tuple[tuple[type[FtpcError], Exit], ...] = (
     (ConnectError, Exit.TEMPORARY),
     (ConnectionLostError, Exit.TEMPORARY),
     (ChangedError, Exit.CONFLICT),
+    (InUseError, Exit.CONFLICT),
     (IntegrityError, Exit.INTEGRITY),
 )
 

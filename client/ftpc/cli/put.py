@@ -80,10 +80,10 @@ async def _put_file(
     result = await client.put(source, remote, if_exists=args.if_exists, preserve=args.preserve, progress=progress)
     if terminal.json:
         terminal.json_data(event="done", local=file, **result._asdict())
-    elif terminal.verbose:
-        terminal.say(f"{file} -> {client.address}/{result.remote}, {result.size} bytes, root {result.root}")
     elif result.skipped:
         terminal.say(f"{file}: skipped, {result.remote} exists")
+    elif terminal.verbose:
+        terminal.say(f"{file} -> {client.address}/{result.remote}, {result.size} bytes, root {result.root}")
     elif result.remote != client.remote_name(remote):
         terminal.say(f"{file}: stored as {result.remote}")
     if not terminal.json:
@@ -99,6 +99,8 @@ async def _put_tree(
             terminal.say(f"{file.local}: left out: it is {file.left_out}")
         elif file.error is None and terminal.json:
             terminal.json_data(event="done", **dict(zip(file._fields[:5], file[:5], strict=True)))
+        elif file.skipped and terminal.verbose:
+            terminal.say(f"{file.local}: skipped, {file.remote} exists")
         elif file.error is None and terminal.verbose:
             terminal.say(f"{file.local} -> {client.address}/{file.remote}, {file.size} bytes, root {file.root}")
 

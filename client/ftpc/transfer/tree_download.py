@@ -23,12 +23,9 @@ from ftpc.transfer.retry import persist
 from ftpc.transfer.tasks import Tally, errors_of_a_group
 from ftpd.payload.workers import Workers
 from ftpd.wire.digests import tree_of
-from ftpd.wire.limits import DIGEST_SIZE, KIB, MIB
+from ftpd.wire.limits import DIGEST_SIZE, MIB, SMALL_FILE
 from ftpd.wire.messages import Content, Entry, EntryType, Get, Ls, Page, Trailer, encode_request
 from ftpd.wire.paths import BadPathError, RemotePath
-
-SMALL_FILE = 64 * KIB
-"""Files up to this size come in batches; a larger one is worth a transfer of its own."""
 
 MOST_GROWN = 16 * MIB
 """A small file may have grown since it was listed."""

@@ -21,12 +21,9 @@ from ftpc.transfer.tasks import Tally, errors_of_a_group
 from ftpd.payload.workers import Workers
 from ftpd.wire.digests import tree_of
 from ftpd.wire.errors import FtpdError
-from ftpd.wire.limits import KIB
+from ftpd.wire.limits import KIB, SMALL_FILE
 from ftpd.wire.messages import IfExists, Put, Stored, encode_request
 from ftpd.wire.paths import RemotePath
-
-SMALL_FILE = 64 * KIB
-"""Files up to this size are sent without waiting; a larger one is worth a transfer of its own."""
 
 LOAD_BYTES = 256 * KIB
 LOAD_FILES = 256

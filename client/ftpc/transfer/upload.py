@@ -107,7 +107,11 @@ async def _chunked(
             if missing:
                 source.check_unchanged()
     source.check_unchanged()
-    return await _commit(connection, begun, _tree(source, job), item, progress)
+    try:
+        return await _commit(connection, begun, _tree(source, job), item, progress)
+    except RefusedError:
+        job.upload = None  # the server has dropped it
+        raise
 
 
 async def _begin(connection: Connection, source: LocalSource, plan: Plan, job: UploadJob) -> Begun | None:

@@ -3,7 +3,7 @@
 import time
 from typing import TextIO
 
-from ftpc.progress import Item
+from ftpc.progress import Item, Phase
 from ftpc.ui.base import Display
 from ftpc.ui.text import rate_text, safe_text, size_text
 
@@ -12,18 +12,22 @@ EVERY_S = 5.0
 
 
 class PlainDisplay(Display):
-    """A line every few seconds, as long as something happens."""
+    """A line every few seconds, as long as something happens; and one when a connection is lost, or back."""
 
     def __init__(self, stream: TextIO, every_s: float = EVERY_S) -> None:
         super().__init__()
         self._stream = stream
         self._every_s = every_s
+        self._waiting: list[Item] = []
         self._started = self._last = time.monotonic()
 
     def update(self, item: Item) -> None:
         """See `Progress.update`."""
         now = time.monotonic()
-        if now - self._last < self._every_s:
+        has_changed = (item.phase is Phase.WAITING) != (item in self._waiting)
+        if has_changed:
+            (self._waiting.remove if item in self._waiting else self._waiting.append)(item)
+        if now - self._last < self._every_s and not has_changed:
             return
         self._last = now
         whole = self.total

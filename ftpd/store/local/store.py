@@ -15,7 +15,7 @@ from blake3 import blake3
 from ftpd.payload.files import FileSource, read_pieces
 from ftpd.payload.workers import Workers
 from ftpd.store.base import Details, Listing, SmallFile, Store, StoredFile, Upload, UploadPlan
-from ftpd.store.loaded import SMALL_FILE, LoadedFile
+from ftpd.store.loaded import LoadedFile
 from ftpd.store.local.batch import Batch
 from ftpd.store.local.beneath import Beneath
 from ftpd.store.local.digests import DigestCache, State, was_written_to
@@ -24,6 +24,7 @@ from ftpd.store.local.partials import Partials
 from ftpd.store.local.publish import Landing, LocalUpload, check_free
 from ftpd.wire.digests import Buffer, Digest, Tree, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
+from ftpd.wire.limits import SMALL_FILE
 from ftpd.wire.messages import Algorithm, Durability, Entry, EntryType
 from ftpd.wire.paths import STATE_FOLDER, RemotePath, is_nameable
 
