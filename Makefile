@@ -31,8 +31,9 @@ unit: $(VENV)/.complete ## the tests that take seconds
 test-long: $(VENV)/.complete ## the tests that take minutes as well
 	$(BIN)/pytest --timeout=900
 
-bench: $(VENV)/.usable ## speed beside a raw TCP copy, and start-up times, as ratios
+bench: $(VENV)/.usable ## speed beside a raw TCP copy and rsync, and start-up times, as ratios
 	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.trees
 	$(BIN)/python -m benchmarks.startup
 
 format: $(VENV)/.complete ## let ruff write the code as it wants it

@@ -8,7 +8,6 @@ and the server runs with its defaults. The first round is thrown away.
 
 import argparse
 import os
-import platform
 import shutil
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.timing import seconds, spread, start
+from benchmarks.timing import machine, seconds, spread, start
 
 HERE = Path(__file__).parent
 
@@ -60,9 +59,7 @@ def compare(stack: ExitStack, folder: Path, size: int, rounds: int) -> None:
             # the last moment: a virtual machine gives free memory to its host, and waits when it takes it again.
             written.unlink(missing_ok=True)
             times[name].append(way())
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}"
-    )
+    print(machine())
     print(f"{size / 2**20:.0f} MiB, {rounds} rounds in turns after one to warm up, whole commands, in {folder.parent}")
     for name in ways:
         rates = [size / 1e9 / taken for taken in times[name][1:]]
