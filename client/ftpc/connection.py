@@ -135,11 +135,12 @@ class Connection:
             FtpcError: as `read_reply`, but for refusals; or nothing came for too long.
         """
         replies: list[R | RefusedError] = []
-        try:
-            async with self.patience():
-                replies.append(await self.read_reply(kind))
-        except RefusedError as exc:
-            replies.append(exc)
+        async with self.patience():
+            await self.greet()
+            try:
+                replies.append(await self._read(kind))
+            except RefusedError as exc:
+                replies.append(exc)
         with self.errors():
             data, place = await self.channel.read_arrived(), 0
             while len(replies) < most and (found := find_frame(data, place)) is not None:
@@ -161,17 +162,6 @@ class Connection:
         except TimeoutError as exc:
             self.is_usable = False
             raise ConnectionLostError(f"nothing came from {self._address} for {self.stall_timeout_s:g} s") from exc
-
-    async def read_payload(self, size: int, most: int) -> bytes:
-        """Read a payload of at most `most` bytes into memory.
-
-        Raises:
-            ProtocolError: it is larger.
-        """
-        if size > most:
-            self.is_usable = False
-            raise ProtocolError(f"{self._address} sends {size} bytes where {most} at most were expected")
-        return await self.read_bytes(size)
 
     async def read_bytes(self, size: int) -> bytes:
         """Read raw bytes behind a reply into memory."""

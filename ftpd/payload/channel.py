@@ -25,7 +25,7 @@ STREAM_LIMIT = 64 * KIB
 """Bytes the `StreamReader` holds before it pauses (at twice that): a few headers, a small file."""
 
 MOST_ARRIVED = 8 * STREAM_LIMIT
-"""More than has ever arrived and not been read: what the `StreamReader` holds with its last read, twice."""
+"""More than the `StreamReader` ever holds, with its last read and what was returned."""
 
 LINGER_S = 2.0
 """How long a connection that is being refused is still read, so that the refusal is not lost to a TCP reset."""
@@ -154,6 +154,9 @@ class Channel:
 
     async def read_arrived(self) -> bytes:
         """Read what has arrived already, without waiting for anything. What is not used is to be given to `return_`."""
+        if len(self._returned) >= STREAM_LIMIT:  # enough to go on with
+            data, self._returned = self._returned, b""
+            return data
         return await self._read_some(MOST_ARRIVED) if self._returned or self._protocol.fed > self._taken else b""
 
     def return_(self, data: bytes) -> None:
@@ -192,8 +195,8 @@ class Channel:
         Raises:
             ConnectionError: the connection ended before the first byte.
         """
-        # One read takes all that has arrived: that is less than what is asked for, or the whole payload.
-        head = memoryview(await self._read_some(min(size, MOST_ARRIVED)) if size else b"")
+        # One read takes all that has arrived, or the whole payload: what comes after it comes from the socket.
+        head = memoryview(await self._read_some(size) if size else b"")
         if size and not head:
             raise ConnectionResetError(f"the connection ended {size} bytes before the end of the payload")
         directly = directly and size - len(head) >= DIRECT_SIZE and PayloadReader.direct < MOST_DIRECT
@@ -211,6 +214,8 @@ class Channel:
                     ConnectionResetError(f"the connection ended {payload.missing} bytes before the end of the payload")
                 )
             else:
+                assert self._protocol.fed == self._taken
+                assert not self._returned
                 self._protocol.payload = payload
                 if sock is not None:
                     payload.give_out()

@@ -171,9 +171,9 @@ async def test_it_is_cancelled(service: Service, client: Client, folder: Path) -
 
 
 async def test_no_such_folder(client: Client, folder: Path) -> None:
-    """A folder that is not there is one error."""
-    result = await client.put_tree(folder / "nowhere")
-    assert [LocalNotFoundError] == [type(error) for error in result.errors]
+    """A folder that is not there is the error of the whole."""
+    with pytest.raises(LocalNotFoundError):
+        await client.put_tree(folder / "nowhere")
 
 
 def test_the_folder_is_read_as_it_is_sent(folder: Path) -> None:

@@ -95,3 +95,17 @@ def test_a_connection_that_ends(server: ServerProcess, peer: Peer) -> None:
     peer.shutdown_write()
     assert peer.is_ended()
     assert [*"01234"] == sorted(path.name for path in (server.root / "end").iterdir())
+
+
+@pytest.mark.parametrize("size", [20, 2000])
+def test_a_large_file_behind_thousands_of_small_ones(server: ServerProcess, peer: Peer, size: int) -> None:
+    """However much has arrived and not been looked at, a large file behind it loses no byte."""
+    large = hashlib.shake_128(b"large").digest(8 * 2**20)
+    parts = [
+        *(put(f"tiny/{n % 9}", b"x" * size, n) for n in range(3000)),
+        put("tiny/large", large, 3000),
+        put("tiny/end", b"x", 3001),
+    ]
+    with sending(peer, *parts):
+        assert [*range(3002)] == [reply["id"] for reply in read(peer, 3002) if reply["ok"]]
+    assert large == (server.root / "tiny/large").read_bytes()

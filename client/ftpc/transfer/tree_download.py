@@ -15,11 +15,11 @@ from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
 from ftpc.connection import Connection
-from ftpc.errors import FtpcError, IntegrityError, LocalFileError, RefusedError
+from ftpc.errors import ConnectionLostError, FtpcError, IntegrityError, LocalFileError, RefusedError
 from ftpc.files import local_errors
 from ftpc.results import GetResult, TreeFile, TreeResult
 from ftpc.transfer.download import check_content
-from ftpc.transfer.retry import persist
+from ftpc.transfer.retry import is_temporary, persist
 from ftpc.transfer.tasks import Tally, errors_of_a_group
 from ftpd.payload.workers import Workers
 from ftpd.wire.digests import tree_of
@@ -99,7 +99,7 @@ class TreeDownload:
         while self._folders:
             folder = self._folders[0]
             request: Ls | None = Ls(path=folder.remote, long=True)
-            with self._failure(folder):
+            with self._failure(folder, connection):
                 await self._workers.disk(_make_folder, folder.local)
                 while request is not None:
                     page = await connection.ask(request, Page)
@@ -113,12 +113,13 @@ class TreeDownload:
             self._seen.clear()
 
     @contextlib.contextmanager
-    def _failure(self, folder: Wanted) -> Iterator[None]:
+    def _failure(self, folder: Wanted, connection: Connection) -> Iterator[None]:
         """Let a folder that can not be listed or made be an error of its own, unless it is the first."""
         try:
             yield
         except (RefusedError, LocalFileError) as exc:
-            if folder is self._base:
+            if folder is self._base or is_temporary(exc):
+                connection.is_usable = False
                 raise
             self._tally.take(TreeFile(folder.local, folder.remote, 0, error=exc))
 
@@ -161,14 +162,27 @@ class TreeDownload:
         return batch
 
     async def _receive(self, connection: Connection, batch: list[Wanted]) -> tuple[list[Arrived], list[TreeFile]]:
-        with connection.errors():
-            connection.channel.write(b"".join(encode_request(Get(filename=wanted.remote)) for wanted in batch))
-            await connection.channel.drain()
-        arrived, failed = [], []
+        requests = b"".join(encode_request(Get(filename=wanted.remote)) for wanted in batch)
+        async with connection.patience():
+            with connection.errors():
+                connection.channel.write(requests)
+                await connection.channel.drain()
+        arrived: list[Arrived] = []
+        failed: list[TreeFile] = []
+        room = MOST_GROWN
         for wanted in batch:
             try:
-                arrived.append(await _receive_one(connection, wanted))
+                arrived.append(await _receive_one(connection, wanted, room))
+                room -= len(arrived[-1].data)
+            except _GrownError:
+                self._wanted.remove(wanted)
+                self._large.append(wanted)
+                connection.is_usable = False  # the other replies are still to come
+                raise
             except (RefusedError, IntegrityError) as exc:
+                if is_temporary(exc):
+                    connection.is_usable = False
+                    raise
                 failed.append(TreeFile(wanted.local, wanted.remote, 0, error=exc))
         return arrived, failed
 
@@ -183,13 +197,19 @@ class TreeDownload:
             self._room.release()
 
 
-async def _receive_one(connection: Connection, wanted: Wanted) -> Arrived:
+class _GrownError(ConnectionLostError):
+    """A file is not small any more. The conversation is given up for it, and it is fetched by itself."""
+
+
+async def _receive_one(connection: Connection, wanted: Wanted, room: int) -> Arrived:
     request = Get(filename=wanted.remote)
     async with connection.patience():
         content = await connection.read_reply(Content)
         check_content(content, request)
+        if content.length > room:
+            raise _GrownError(f"{wanted.remote}: it has grown to {content.length} bytes")
         leaves = await connection.read_bytes(content.leaves * DIGEST_SIZE) if content.leaves else b""
-        data = await connection.read_payload(content.length, MOST_GROWN)
+        data = await connection.read_bytes(content.length)
         root = content.root if leaves else (await connection.read_reply(Trailer)).root
     if tree_of(data).root != root:
         raise IntegrityError(f"{wanted.remote}: it arrived damaged or is damaged on the server; nothing was kept")
@@ -207,7 +227,18 @@ def _is_harmless(name: str) -> bool:
 
 def _make_folder(path: str) -> None:
     with local_errors(path):
+        if os.path.isdir(path):  # noqa: PTH112
+            return
         os.makedirs(path, exist_ok=True)  # noqa: PTH103
+        _sync_folder(os.path.dirname(path) or ".")  # noqa: PTH120
+
+
+def _sync_folder(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 class _Saver:
@@ -262,16 +293,15 @@ class _Saver:
         return fd, path
 
     def _sync_folders(self, errors: dict[int, FtpcError]) -> None:
-        folders: dict[str, int] = {}
+        folders: dict[str, list[int]] = {}
         for index, file in enumerate(self._files):
-            folders.setdefault(os.path.dirname(file.wanted.local), index)  # noqa: PTH120
-        for folder, index in folders.items():
-            with _noted(errors, index, self._files[index]):
-                fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    os.fsync(fd)
-                finally:
-                    os.close(fd)
+            folders.setdefault(os.path.dirname(file.wanted.local), []).append(index)  # noqa: PTH120
+        for folder, indexes in folders.items():
+            try:
+                with local_errors(folder):
+                    _sync_folder(folder)
+            except FtpcError as exc:
+                errors.update((index, exc) for index in indexes if index not in errors)
 
 
 @contextlib.contextmanager

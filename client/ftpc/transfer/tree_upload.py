@@ -13,10 +13,10 @@ from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
 from ftpc.connection import Connection
-from ftpc.errors import ChangedError, FtpcError, IntegrityError, LocalFileError, RemoteNameError
+from ftpc.errors import ChangedError, FtpcError, IntegrityError, LocalFileError, RefusedError, RemoteNameError
 from ftpc.files import local_errors
 from ftpc.results import PutResult, TreeFile, TreeResult
-from ftpc.transfer.retry import persist
+from ftpc.transfer.retry import is_temporary, persist
 from ftpc.transfer.tasks import Tally, errors_of_a_group
 from ftpd.payload.workers import Workers
 from ftpd.wire.digests import tree_of
@@ -127,6 +127,8 @@ def _walk(folder: str, remote: str) -> Iterator[Local | TreeFile]:
                     else:
                         yield _look_at(entry, inner)
         except FtpcError as exc:
+            if path == folder:
+                raise
             yield TreeFile(path, name, 0, error=exc)
 
 
@@ -243,7 +245,10 @@ class TreeUpload:
                 await self._change()
                 continue
             replies = await connection.read_replies(Stored, len(self._pending))
-            self._tally.take_small([self._judge(self._pending.popleft(), reply) for reply in replies])
+            for reply in replies:
+                if isinstance(reply, RefusedError) and is_temporary(reply):
+                    raise reply  # about the connection, or to be tried again: the file stays pending
+                self._tally.take_small([self._judge(self._pending.popleft(), reply)])
             self._changed.set()
 
     def _judge(self, sent: Sent, reply: Stored | FtpcError) -> TreeFile:
