@@ -2,8 +2,9 @@
 
 from ftpd.commands.exchange import Exchange, Transfer
 from ftpd.store.base import StoredFile
-from ftpd.wire.digests import Tree, TreeHasher, chunk_size_for
+from ftpd.wire.digests import Tree, TreeHasher, chunk_count, chunk_size_for
 from ftpd.wire.errors import ErrorCode, FtpdError
+from ftpd.wire.limits import DIGEST_SIZE
 from ftpd.wire.messages import Content, Get, Trailer
 from ftpd.wire.paths import RemotePath
 
@@ -11,58 +12,75 @@ from ftpd.wire.paths import RemotePath
 async def get(request: Get, exchange: Exchange) -> Trailer | None:
     """Send what is asked for.
 
-    Where the leaves of the file are known they go first and the server hashes nothing; otherwise, and for ranges, the
-    digests are computed beside the sending and their root follows.
+    Where the leaves of the file are known they go first and the server hashes nothing; otherwise, and for ranges that
+    are not made of chunks, the digests are computed beside the sending and their root follows.
     """
     path = RemotePath.parse(request.filename)
     file = await exchange.store.open(path)
     try:
+        _check_root(request, path, file)
         length = _length(request, path, file.details.size)
-        if length == file.details.size:
-            trailer = await _send_whole(file, exchange)
-        else:
+        if request.resume:
+            _check_chunks(request, path, file, length)
+        trailer = None
+        if not request.resume and length != file.details.size:
             trailer = await _send_range(file, request.offset, length, exchange)
+        elif file.tree is not None:
+            await _send_known(file, file.tree, request.offset, length, exchange)
+        else:
+            trailer = await _send_unknown(file, request.offset, exchange)
         exchange.transfer = Transfer(path, length)
         return trailer
     finally:
         await file.close()
 
 
-async def _send_whole(file: StoredFile, exchange: Exchange) -> Trailer | None:
-    size, tree = file.details.size, file.tree
-    if tree is not None and file.content is not None:
-        await exchange.send_all(_content(file, 0, size, tree), tree.leaves + file.content)
-        return None
-    if tree is not None:
-        await exchange.send(_content(file, 0, size, tree), tree.leaves)
-        await exchange.send_payload(file, 0, size, None)
-        return None
-    tree = await _send_hashing(file, 0, size, exchange)
+async def _send_known(file: StoredFile, tree: Tree, offset: int, length: int, exchange: Exchange) -> None:
+    """Send chunks, and their leaves before them."""
+    first = offset // tree.chunk_size
+    leaves = tree.leaves[first * DIGEST_SIZE : (first + chunk_count(length, tree.chunk_size)) * DIGEST_SIZE]
+    content = _content(file, offset, length, tree)
+    if file.content is not None:
+        await exchange.send_all(content, leaves + file.content[offset : offset + length])
+        return
+    await exchange.send(content, leaves)
+    await exchange.send_payload(file, offset, length, None)
+
+
+async def _send_unknown(file: StoredFile, offset: int, exchange: Exchange) -> Trailer:
+    """Send a file whose tree is not known from `offset` to its end; what is found out about it stays."""
+    hasher, length = TreeHasher(chunk_size_for(file.details.size)), file.details.size - offset
+    before = file.prefix[: offset // hasher.chunk_size * DIGEST_SIZE]
+    try:
+        await _send_hashing(file, offset, length, hasher, exchange)
+    except BaseException:
+        await file.remember_prefix(before + hasher.complete)
+        raise
+    tree = Tree(file.details.size, hasher.chunk_size, before + hasher.finish().leaves)
     await file.remember(tree)
     return Trailer(root=tree.root)
 
 
 async def _send_range(file: StoredFile, offset: int, length: int, exchange: Exchange) -> Trailer:
-    tree = await _send_hashing(file, offset, length, exchange)
-    await file.check_unchanged()
-    return Trailer(root=tree.root)
-
-
-async def _send_hashing(file: StoredFile, offset: int, length: int, exchange: Exchange) -> Tree:
     hasher = TreeHasher(chunk_size_for(length))
-    await exchange.send(_content(file, offset, length, None))
+    await _send_hashing(file, offset, length, hasher, exchange)
+    await file.check_unchanged()
+    return Trailer(root=hasher.finish().root)
+
+
+async def _send_hashing(file: StoredFile, offset: int, length: int, hasher: TreeHasher, exchange: Exchange) -> None:
+    await exchange.send(_content(file, offset, length, None, hasher.chunk_size))
     await exchange.send_payload(file, offset, length, hasher)
-    return hasher.finish()
 
 
-def _content(file: StoredFile, offset: int, length: int, tree: Tree | None) -> Content:
+def _content(file: StoredFile, offset: int, length: int, tree: Tree | None, chunk_size: int = 0) -> Content:
     details = file.details
     return Content(
         filesize=details.size,
         offset=offset,
         length=length,
-        chunk_size=tree.chunk_size if tree else chunk_size_for(length),
-        leaves=tree.leaf_count if tree else 0,
+        chunk_size=tree.chunk_size if tree else chunk_size,
+        leaves=chunk_count(length, tree.chunk_size) if tree else 0,
         trailer=tree is None,
         root=tree.root if tree else None,
         mtime=details.mtime,
@@ -77,3 +95,20 @@ def _length(request: Get, path: RemotePath, size: int) -> int:
         raise FtpdError(ErrorCode.BAD_RANGE, message, filesize=size)
     rest = size - request.offset
     return rest if request.length is None else min(request.length, rest)
+
+
+def _check_root(request: Get, path: RemotePath, file: StoredFile) -> None:
+    if request.if_root is not None and (file.tree is None or file.tree.root != request.if_root):
+        raise FtpdError(ErrorCode.CHANGED, f"{path}: it is not known to be the file with the root that you expect")
+
+
+def _check_chunks(request: Get, path: RemotePath, file: StoredFile, length: int) -> None:
+    """Refuse to go on where nothing could be proven of what lies before."""
+    size, end = file.details.size, request.offset + length
+    chunk_size = file.tree.chunk_size if file.tree else chunk_size_for(size)
+    if request.offset % chunk_size or (end % chunk_size and end != size) or not length > 0:
+        message = f"{path}: bytes {request.offset} to {end} are not made of chunks of {chunk_size} bytes"
+        raise FtpdError(ErrorCode.BAD_RANGE, message, filesize=size)
+    if file.tree is None and (end != size or request.offset // chunk_size * DIGEST_SIZE > len(file.prefix)):
+        message = f"{path}: nothing is known of what lies before byte {request.offset}; fetch it from its beginning"
+        raise FtpdError(ErrorCode.CHANGED, message)

@@ -132,6 +132,8 @@ class StoredFile(Source, ABC):
     details: Details
     tree: Tree | None
     """Its leaves and root, where the store knows them."""
+    prefix: bytes = b""
+    """Where they are not known: the leaves of the first chunks, as far as an earlier reader has got."""
     content: memoryview | None = None
     """Its bytes, if they are in memory."""
 
@@ -149,6 +151,12 @@ class StoredFile(Source, ABC):
 
         Raises:
             FtpdError: `changed` if the file has been written to since it was opened.
+        """
+
+    async def remember_prefix(self, leaves: bytes) -> None:
+        """Keep the leaves of the first chunks, cut by `chunk_size_for` the size, for whoever goes on behind them.
+
+        Best effort: a store that does not keep them makes him begin afresh.
         """
 
     @abstractmethod

@@ -136,11 +136,13 @@ class Abort(Request, tag="abort"):
 
 
 class Get(Request, tag="get"):
-    """Fetch a file, or `length` bytes of it from `offset`."""
+    """Fetch a file, or `length` bytes of it from `offset`; with `resume`, proven to be of one file."""
 
     filename: str
     offset: int = 0
     length: int | None = None
+    resume: bool = False
+    if_root: str | None = None
 
 
 class Ls(Request, tag="ls"):
@@ -239,7 +241,7 @@ class Content(Reply, kw_only=True):
 
 
 class Trailer(Reply):
-    """The root over the bytes that were sent, as if they were a file of their own."""
+    """The root over the bytes that were sent, as if they were a file of their own; of the whole file with `resume`."""
 
     root: str
 

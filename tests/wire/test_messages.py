@@ -27,7 +27,7 @@ FULL: dict[str, tuple[type[Request], Header]] = {
     "chunk": (messages.Chunk, {"upload": "u", "index": 0, "size": 3, "digest": "d"}),
     "commit": (messages.Commit, {"upload": "u", "chunks": 1, "root": "r"}),
     "abort": (messages.Abort, {"upload": "u"}),
-    "get": (messages.Get, {"filename": "a", "offset": 1, "length": 2}),
+    "get": (messages.Get, {"filename": "a", "offset": 1, "length": 2, "resume": True, "if_root": "r"}),
     "ls": (messages.Ls, {"path": "a", "long": True, "cursor": "c"}),
     "stat": (messages.Stat, {"filename": "a"}),
     "md5": (messages.Md5, {"filename": "a"}),

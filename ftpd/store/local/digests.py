@@ -79,7 +79,7 @@ class DigestCache:
     def tree(self, path: RemotePath, state: State) -> Tree | None:
         """Give the tree of a file in this state, if it is known."""
         row = self._row("chunk_size, leaves, root", path, state)
-        if row is None or row[1] is None:
+        if row is None or row[2] is None:
             return None
         tree = Tree(state.size, row[0], row[1])
         # Damage that SQLite does not notice would make a good file look damaged to everybody who fetches it.
@@ -87,6 +87,11 @@ class DigestCache:
             self._execute("DELETE FROM files WHERE path = ?", (str(path),))
             return None
         return tree
+
+    def prefix(self, path: RemotePath, state: State) -> bytes:
+        """Give the leaves of the first chunks of a file in this state whose tree is not known."""
+        row = self._row("leaves, root", path, state)
+        return row[0] if row is not None and row[0] is not None and row[1] is None else b""
 
     def checksum(self, path: RemotePath, state: State, algorithm: Algorithm) -> str | None:
         """Give a digest over the content of a file in this state, if it is known."""
@@ -96,6 +101,11 @@ class DigestCache:
     def keep_tree(self, path: RemotePath, state: State, tree: Tree) -> None:
         """Keep the tree of a file in this state."""
         self._keep(path, state, {"chunk_size": tree.chunk_size, "leaves": tree.leaves, "root": tree.root})
+
+    def keep_prefix(self, path: RemotePath, state: State, leaves: bytes) -> None:
+        """Keep the leaves of the first chunks of a file in this state, unless more is known."""
+        if self.tree(path, state) is None and len(leaves) > len(self.prefix(path, state)):
+            self._keep(path, state, {"leaves": leaves})
 
     def keep_trees(self, files: Sequence[tuple[RemotePath, State, Tree]]) -> None:
         """Keep the trees of files that have just been stored, in one transaction."""

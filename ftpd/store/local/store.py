@@ -214,6 +214,7 @@ class LocalFile(FileSource, StoredFile):
         self._digests = digests
         self.details = _details(found)
         self.tree = digests.tree(path, self._state)
+        self.prefix = b"" if self.tree else digests.prefix(path, self._state)
 
     async def load(self, offset: int, size: int, digest: Digest | None, *, copy: bool) -> Buffer | None:
         """See `Source.load`."""
@@ -227,6 +228,10 @@ class LocalFile(FileSource, StoredFile):
     async def remember(self, tree: Tree) -> None:
         """See `StoredFile.remember`."""
         await self.workers.disk(self._remember, tree)
+
+    async def remember_prefix(self, leaves: bytes) -> None:
+        """See `StoredFile.remember_prefix`."""
+        await self.workers.finish(lambda: self._remember_prefix(leaves))
 
     async def close(self) -> None:
         """See `StoredFile.close`."""
@@ -259,6 +264,11 @@ class LocalFile(FileSource, StoredFile):
     def _remember(self, tree: Tree) -> None:
         if self._look_again() == self._state and self._settled:
             self._digests.keep_tree(self._path, self._state, tree)
+
+    def _remember_prefix(self, leaves: bytes) -> None:
+        with contextlib.suppress(FtpdError):
+            if self._look_again() == self._state and self._settled:
+                self._digests.keep_prefix(self._path, self._state, leaves)
 
 
 def _release(file: LocalFile | LoadedFile) -> None:
