@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ftpc.files import LocalSource, Partial
-    from ftpc.jobs import UploadJob
     from ftpc.transfer.upload import Plan
+    from ftpc.upload_job import UploadJob
     from ftpd.payload.workers import Workers
 
 CONNECTIONS = 4
@@ -218,14 +218,14 @@ class Client:
     def _job_for(self, file: "LocalSource", plan: "Plan") -> "UploadJob":
         from pathlib import Path
 
-        from ftpc.jobs import StoredJob, Task, UploadJob
+        from ftpc.jobs import Task
+        from ftpc.upload_job import StoredUploadJob, UploadJob
 
         if self._jobs is None or file.size <= SMALL_PUT:
             return UploadJob(file.state)
-        task = Task(str(self.address), plan.remote, os.path.abspath(file.path))  # noqa: PTH100 (keeps symbolic links)
-        return StoredJob(
-            Path(self._jobs), task, file.state, {"if_exists": plan.if_exists.value, "preserve": plan.preserve}
-        )
+        task = Task("put", str(self.address), plan.remote, os.path.abspath(file.path))  # noqa: PTH100 (keeps symbolic links)
+        options = {"if_exists": plan.if_exists.value, "preserve": plan.preserve}
+        return StoredUploadJob(Path(self._jobs), task, file.state, options)
 
     async def get(
         self,
@@ -256,7 +256,7 @@ class Client:
         from pathlib import Path
 
         from ftpc.files import Partial, PipeSink
-        from ftpc.transfer.download import Fetch, download
+        from ftpc.transfer.download import Shown, download
 
         progress = progress or NoProgress()
         request = Get(filename=self.remote_name(remote), offset=offset, length=length)
@@ -266,18 +266,18 @@ class Client:
             if isinstance(target, int):
                 sink = PipeSink(target, self._workers)
                 async with self._lent() as connection, _shown(item, progress):
-                    content = await download(connection, Fetch(request), sink, item, progress)
+                    content = await download(connection, request, sink, Shown(item, progress))
             else:
                 local = _local_target(request.filename, Path(target))
                 with contextlib.closing(Partial(local, self._workers)) as partial:
                     async with _shown(item, progress):
-                        content = await self._download(request, partial, item, progress)
-                        item.phase = Phase.SAVING
-                        progress.update(item)
-                        mtime_ns = content.mtime * 1_000_000_000 + content.mtime_ns
-                        await partial.publish(mtime_ns if preserve else None, content.mode if preserve else None)
-        mtime = _seconds(content.mtime, content.mtime_ns)
-        return GetResult(local, content.length, mtime, content.mode, item.resumed, item.restarted)
+                        if offset or length is not None:
+                            content = await self._get_range(request, partial, item, progress)
+                            await _save(partial, content, item, progress, preserve=preserve)
+                        else:
+                            content = await self._get_whole(request.filename, partial, item, progress, preserve)
+        mtime, size = _seconds(content.mtime, content.mtime_ns), item.total or 0
+        return GetResult(local, size, mtime, content.mode, item.resumed, item.restarted, item.repaired)
 
     async def get_tree(
         self,
@@ -326,18 +326,45 @@ class Client:
         async with _shown(item, progress):
             return await download.run(self._lent, self._patience.retries)
 
-    async def _download(self, request: Get, partial: "Partial", item: Item, progress: Progress) -> Content:
-        from ftpc.transfer.download import Fetch, download
+    async def _get_range(self, request: Get, partial: "Partial", item: Item, progress: Progress) -> Content:
+        from ftpc.transfer.download import Shown, download
         from ftpc.transfer.retry import persist
-
-        fetch = Fetch(request)
 
         async def attempt() -> Content:
             async with self._lent() as connection:
-                return await download(connection, fetch, partial, item, progress)
+                item.restarted = item.restarted or bool(item.done)
+                return await download(connection, request, partial, Shown(item, progress))
 
-        content = await persist(attempt, self._patience.retries, item, progress)
-        partial.size = content.length
+        return await persist(attempt, self._patience.retries, item, progress)
+
+    async def _get_whole(
+        self,
+        name: str,
+        partial: "Partial",
+        item: Item,
+        progress: Progress,
+        preserve: bool,  # noqa: FBT001 (one of five, all needed)
+    ) -> Content:
+        from ftpc.download_job import open_job
+        from ftpc.jobs import Task
+        from ftpc.transfer.download import Download, Shown
+        from ftpc.transfer.retry import persist
+
+        task = Task("get", str(self.address), name, str(partial.full_target))
+        job = await open_job(self._jobs, task, partial, self._workers, preserve=preserve)
+        item.restarted = job.was_lost
+        run, done = Download(name, partial, job, Shown(item, progress)).run, False
+
+        async def attempt() -> Content:
+            async with self._lent() as connection:
+                return await run(connection)
+
+        try:
+            content = await persist(attempt, self._patience.retries, item, progress)
+            await _save(partial, content, item, progress, preserve=preserve)
+            done = True
+        finally:
+            job.close(done=done)
         return content
 
     def ls(self, folder: str = "", *, long: bool = False) -> "Listing":
@@ -457,7 +484,7 @@ def connect(
         connect_timeout_s: how long the server may take to accept a connection, and to greet.
         stall_timeout_s: how long nothing at all may move before a connection counts as lost.
         retries: how often in a row a lost connection is tried again without any progress.
-        jobs: a folder where unfinished uploads are remembered, so that another process goes on with them. Without one
+        jobs: a folder where unfinished transfers are remembered, so that another process goes on with them. Without one
             they end with this process.
 
     Raises:
@@ -474,6 +501,14 @@ async def _shown(item: Item, progress: Progress) -> AsyncIterator[None]:
         yield
     finally:
         progress.stop(item)
+
+
+async def _save(partial: "Partial", content: Content, item: Item, progress: Progress, *, preserve: bool) -> None:
+    item.phase = Phase.SAVING
+    progress.update(item)
+    partial.size = item.total
+    mtime_ns = content.mtime * 1_000_000_000 + content.mtime_ns
+    await partial.publish(mtime_ns if preserve else None, content.mode if preserve else None)
 
 
 def _own_name(folder: str) -> str:

@@ -154,6 +154,9 @@ class PipeSource:
         return os.readv(self._fd, [room])
 
 
+_PARTIAL = os.O_RDWR | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+
+
 class Partial(FileSink):
     """A hidden file beside its target that becomes the target when it is whole."""
 
@@ -165,7 +168,11 @@ class Partial(FileSink):
         """
         self.target = target
         stem = os.fsdecode(os.fsencode(target.name)[:200])
-        self._path = target.with_name(f".{stem}.{secrets.token_hex(4)}.part")
+        # Absolute, with symbolic links as they are: whoever goes on may be in another folder.
+        self.full_target = Path(os.path.abspath(target))  # noqa: PTH100 (resolve() follows them)
+        self.path = self.full_target.with_name(f".{stem}.{secrets.token_hex(4)}.part")
+        self.is_kept = False
+        """Whether it stays when it has not become the target, for whoever goes on."""
         self._done = False
         self.size: int | None = None
         """How long it is to be, where a first try may have written more."""
@@ -175,9 +182,39 @@ class Partial(FileSink):
                 raise LocalFileError(f"{target}: it is {what}")
             if not target.parent.exists():
                 raise LocalNotFoundError(f"{target.parent}: there is no such folder here")
-            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
-            fd = os.open(self._path, flags, 0o666)
+            fd = os.open(self.path, os.O_CREAT | os.O_EXCL | _PARTIAL, 0o666)
         super().__init__(fd, workers)
+
+    @property
+    def inode(self) -> int:
+        """What tells the file from another one of its name."""
+        return os.fstat(self._fd).st_ino
+
+    def reopen(self, path: Path, inode: object) -> bool:
+        """Go on in the hidden file of an earlier process, if it is still there. Returns whether it is."""
+        if path.parent != self.path.parent:
+            return False
+        try:
+            fd = os.open(path, _PARTIAL)
+        except OSError:
+            return False
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_ino != inode:
+            os.close(fd)
+            return False
+        os.close(self._fd)
+        self.path.unlink()
+        self._fd, self.path = fd, path
+        return True
+
+    def leaf(self, offset: int, size: int) -> bytes | None:
+        """Compute the digest of a chunk that is here; None if it can not be read."""
+        hasher = blake3()
+        try:
+            read_pieces(self._fd, offset, size, hasher.update)
+        except (OSError, FtpdError):
+            return None
+        return hasher.digest()
 
     async def write(self, offset: int, data: Buffer | Stretch, digest: Digest) -> int:
         """See `FileSink.write`."""
@@ -197,9 +234,9 @@ class Partial(FileSink):
     def close(self) -> None:
         """Drop the file if it has not become the target."""
         os.close(self._fd)
-        if not self._done:
+        if not self._done and not self.is_kept:
             with contextlib.suppress(OSError):
-                self._path.unlink()
+                self.path.unlink()
 
     def _publish(self, mtime_ns: int | None, mode: int | None) -> None:
         if self.size is not None:
@@ -207,9 +244,9 @@ class Partial(FileSink):
         if mode is not None:
             os.fchmod(self._fd, mode)
         if mtime_ns is not None:
-            os.utime(self._fd if os.utime in os.supports_fd else self._path, ns=(mtime_ns, mtime_ns))
+            os.utime(self._fd if os.utime in os.supports_fd else self.path, ns=(mtime_ns, mtime_ns))
         os.fsync(self._fd)
-        self._path.replace(self.target)
+        self.path.replace(self.target)
         folder = os.open(self.target.parent, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(folder)

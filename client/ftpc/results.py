@@ -74,6 +74,8 @@ class GetResult(NamedTuple):
     mtime: float
     mode: int
     resumed: int = 0
-    """Bytes of it that were here already when a broken connection was mended for the last time."""
+    """Bytes of it that were here already, from an earlier try."""
     restarted: bool = False
     """Whether it was begun afresh after a break: the remote file had changed, or could not be proven not to have."""
+    repaired: int = 0
+    """Chunks that arrived damaged and were sent again."""

@@ -82,6 +82,11 @@ class TreeHasher:
         """The leaves of the chunks that are known to be complete: behind each of them there was another byte."""
         return bytes(self._leaves)
 
+    def leaves_from(self, first: int) -> list[bytes]:
+        """Give those of them from a chunk on."""
+        ends = range((first + 1) * DIGEST_SIZE, len(self._leaves) + 1, DIGEST_SIZE)
+        return [bytes(self._leaves[end - DIGEST_SIZE : end]) for end in ends]
+
     def finish(self) -> Tree:
         """Give the tree of all bytes taken so far."""
         return Tree(self.size, self.chunk_size, bytes(self._leaves) + self._leaf.digest())

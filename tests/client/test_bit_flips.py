@@ -14,23 +14,42 @@ BIG = 17 * MIB
 
 
 @pytest.mark.parametrize("at", [600, 8 * MIB + 600, BIG - 10])
-@pytest.mark.parametrize("known", [False, True])
-async def test_flip_in_a_get(
-    service: Service, proxy: Proxy, far_client: Client, folder: Path, at: int, *, known: bool
-) -> None:
-    """A bit that flips in the bytes of a get is found, whether the server knew the digests or computed them."""
+async def test_flip_in_a_get(service: Service, proxy: Proxy, far_client: Client, folder: Path, at: int) -> None:
+    """A bit that flips in a chunk of a get is found where it arrives; that chunk is fetched again, and no other."""
     (folder / "source").write_bytes(content(BIG))
-    if known:
-        async with connected(service.address) as client:
-            await client.put(folder / "source", "a")
-    else:
-        (service.root / "a").write_bytes(content(BIG))
-    proxy.down.flip_at = at + (500 if known else 0)
+    async with connected(service.address) as client:
+        await client.put(folder / "source", "a")
+    proxy.down.flip_at = at + 500
+    result = await far_client.get("a", folder)
+    assert content(BIG) == (folder / "a").read_bytes()
+    assert (1, False) == (result.repaired, result.restarted)
+    assert proxy.down.count < BIG + 8 * MIB + 10_000
+
+
+@pytest.mark.parametrize("at", [600, 8 * MIB + 600, BIG - 10])
+async def test_flip_in_a_get_of_an_unknown_file(
+    service: Service, proxy: Proxy, far_client: Client, folder: Path, at: int
+) -> None:
+    """A bit that flips in a file whose digests come last is found by then, and nothing of it is kept."""
+    (service.root / "a").write_bytes(content(BIG))
+    proxy.down.flip_at = at
     with pytest.raises(IntegrityError, match=r"^a: "):
         await far_client.get("a", folder)
-    assert (["source"], []) == (names_in(folder), hidden(folder))
+    assert ([], []) == (names_in(folder), hidden(folder))
     await far_client.get("a", folder)
     assert content(BIG) == (folder / "a").read_bytes()
+
+
+async def test_get_over_a_way_that_damages_everything(service: Service, proxy: Proxy, folder: Path) -> None:
+    """A chunk that never arrives whole ends the download after a few tries, and nothing appears."""
+    (folder / "source").write_bytes(content(BIG))
+    async with connected(service.address) as client:
+        await client.put(folder / "source", "a")
+    proxy.down.flip_at, proxy.down.flip_every = MIB, 5 * MIB
+    async with connected(proxy.address) as client:
+        with pytest.raises(IntegrityError, match=r"^a: a chunk is damaged"):
+            await client.get("a", folder)
+    assert (["source"], []) == (names_in(folder), hidden(folder))
 
 
 async def test_flip_in_the_leaves(service: Service, proxy: Proxy, far_client: Client, folder: Path) -> None:

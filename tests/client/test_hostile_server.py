@@ -147,7 +147,7 @@ LEAF = bytes.fromhex(leaf_of(HELLO))
         (frame({**CONTENT, "leaves": 1, "trailer": False}) + LEAF + HELLO, IntegrityError),
         (
             frame({**CONTENT, "leaves": 1, "trailer": False, "root": root_of(5, bytes(32))}) + bytes(32) + HELLO,
-            IntegrityError,
+            ConnectionLostError,  # it is asked for again
         ),
         (frame({**CONTENT, "leaves": 1, "trailer": False, "root": root_of(5, LEAF)}) + LEAF[:9], ConnectionLostError),
     ],

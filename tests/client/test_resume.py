@@ -244,56 +244,6 @@ def _bytes_read() -> int:
     return int(Path("/proc/self/io").read_text().split()[1])
 
 
-async def test_a_download_is_mended(service: Service, proxy: Proxy, folder: Path) -> None:
-    """A download that is cut goes on behind the last chunk that was verified, and ends the same."""
-    (folder / "source").write_bytes(content(SIZE))
-    async with connected(service.address) as client:
-        await client.put(folder / "source", "a")
-    proxy.down.cut_at = 4 * CHUNK
-    recorder = Recorder(lambda moment: setattr(proxy.down, "cut_at", None) if moment.phase.startswith("conn") else None)
-    async with connected(proxy.address, retries=3) as client:
-        result = await client.get("a", folder / "b", progress=recorder)
-    assert content(SIZE) == (folder / "b").read_bytes()
-    assert (True, False) == (result.resumed >= CHUNK, result.restarted)
-    assert proxy.down.count <= SIZE + 3 * CHUNK
-
-
-async def test_a_download_is_repaired(service: Service, proxy: Proxy, folder: Path) -> None:
-    """A chunk of a download that arrives damaged is fetched again, and what was verified before it is not."""
-    (folder / "source").write_bytes(content(SIZE))
-    async with connected(service.address) as client:
-        await client.put(folder / "source", "a")
-    proxy.down.flip_at = 3 * CHUNK + 1000
-    async with connected(proxy.address, retries=3) as client:
-        result = await client.get("a", folder / "b")
-    assert content(SIZE) == (folder / "b").read_bytes()
-    assert result.resumed >= 2 * CHUNK
-
-
-@pytest.mark.parametrize("known", [True, False])
-async def test_a_file_that_is_replaced_while_its_download_is_broken(
-    service: Service, proxy: Proxy, folder: Path, *, known: bool
-) -> None:
-    """Of a remote file that changed, or that nobody can prove to be the same, nothing is used again; it says so."""
-    (folder / "old").write_bytes(content(SIZE))
-    (folder / "new").write_bytes(bytes(SIZE - 5))
-    async with connected(service.address) as direct:
-        if known:
-            await direct.put(folder / "old", "a")
-        else:
-            (service.root / "a").write_bytes(content(SIZE))
-        proxy.down.hold_at = 4 * CHUNK
-        async with ftpc.connect(proxy.address, retries=3, stall_timeout_s=0.2) as client:
-            downloading = asyncio.create_task(client.get("a", folder / "b"))
-            await proxy.down.held.wait()
-            await direct.put(folder / "new", "a")
-            proxy.down.hold_at = None
-            result = await downloading
-    assert bytes(SIZE - 5) == (folder / "b").read_bytes()
-    assert result.restarted
-    proxy.down.go.set()
-
-
 async def test_two_at_the_same_job(service: Service, folder: Path) -> None:
     """Two processes do not work on one upload: the second is told, the first goes on."""
     (folder / "a").write_bytes(content(SIZE))
@@ -343,7 +293,7 @@ def test_cancelled(ftpc: Ftpc) -> None:
     assert 0 == ftpc.run("cancel", name).status
     assert "" == ftpc.run("jobs").out
     again = ftpc.run("cancel", name)
-    assert (3, True) == (again.status, "no such unfinished upload" in again.err)
+    assert (3, True) == (again.status, "no such unfinished transfer" in again.err)
 
 
 def _wait_for_chunks(state: Path, process: "subprocess.Popen[bytes]") -> None:

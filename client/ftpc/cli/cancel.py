@@ -1,4 +1,4 @@
-"""`ftpc cancel`: forget an upload that was broken off."""
+"""`ftpc cancel`: forget a transfer that was broken off."""
 
 from argparse import Namespace
 
@@ -14,7 +14,10 @@ from ftpc.jobs import forget
 
 def make_parser(verb: str) -> Parser:
     """Make the parser of its command line."""
-    description = "Forget an upload that was broken off. The server drops what it has of it after its --partial-ttl."
+    description = (
+        "Forget a transfer that was broken off, and remove what is here of a download.\n"
+        "What a server has of an upload it drops after its --partial-ttl."
+    )
     parser = new_parser(verb, description, EXAMPLES)
     parser.add_argument("ids", nargs="+", metavar="JOB", help="as ftpc jobs lists them")
     return parser

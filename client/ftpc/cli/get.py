@@ -5,12 +5,13 @@ from pathlib import Path
 
 from ftpc.cli.exits import Exit
 from ftpc.cli.jobs import Outcome, pick_display, run_job
-from ftpc.cli.options import Parser, add_jobs, add_patience, new_parser, refuse_twins
+from ftpc.cli.options import Parser, add_jobs, add_patience, add_resume, new_parser, refuse_twins
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import LocalFileError
 from ftpc.progress import Progress
-from ftpc.results import TreeFile
+from ftpc.results import GetResult, TreeFile
+from ftpc.ui.text import count_text, size_text
 from ftpd.wire.messages import EntryType
 
 EXAMPLES = """\
@@ -28,6 +29,7 @@ def make_parser(verb: str) -> Parser:
     parser.add_argument("remotes", nargs="+", metavar="REMOTE", help="a remote file")
     parser.add_argument("-r", "--recursive", action="store_true", help="folders with all files in them")
     parser.add_argument("-o", "--output", metavar="PATH", help="a file or folder; - is standard output (default: .)")
+    add_resume(parser)
     add_jobs(parser)
     add_patience(parser)
     return parser
@@ -63,14 +65,25 @@ async def _get_file(
     remote: str, target: Path | int, args: Namespace, client: Client, terminal: Terminal, progress: Progress
 ) -> Outcome:
     result = await client.get(remote, target, preserve=args.preserve, progress=progress)
+    tell_of_get(remote, result, client, terminal)
+    return Outcome(result.size, False, result.resumed)
+
+
+def tell_of_get(remote: str, result: GetResult, client: Client, terminal: Terminal) -> None:
+    """Say what became of a download."""
     if terminal.json:
         fields = {"remote": remote, "local": str(result.local), "size": result.size, "mtime": result.mtime}
-        terminal.json_data(event="done", **fields, resumed=result.resumed, restarted=result.restarted)
-    elif result.restarted:
-        terminal.say(f"{remote}: after a break nobody could tell whether it was still the same: begun afresh")
-    elif terminal.verbose:
+        more = {"resumed": result.resumed, "repaired": result.repaired, "restarted": result.restarted}
+        terminal.json_data(event="done", **fields, **more)
+        return
+    if terminal.verbose:
         terminal.say(f"{client.address}/{remote} -> {result.local or 'standard output'}, {result.size} bytes")
-    return Outcome(result.size)
+    if result.restarted:
+        terminal.say(f"{remote}: after a break nobody could tell whether it was still the same: begun afresh")
+    if result.resumed:
+        terminal.say(f"{remote}: {size_text(result.resumed)} of it were here already")
+    if result.repaired:
+        terminal.say(f"{remote}: {count_text(result.repaired, 'chunk')} arrived damaged and were fetched again")
 
 
 async def _get_tree(

@@ -68,6 +68,11 @@ def add_jobs(parser: Parser) -> None:
     )
 
 
+def add_resume(parser: Parser) -> None:
+    """Add how not to go on with anything."""
+    parser.add_argument("--no-resume", dest="resume", action="store_false", help="begin afresh, and remember nothing")
+
+
 def add_patience(parser: Parser) -> None:
     """Add how long a transfer waits, and how often it tries."""
     parser.add_argument(

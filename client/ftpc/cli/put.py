@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ftpc.cli.exits import Exit
 from ftpc.cli.jobs import Outcome, pick_display, run_job
-from ftpc.cli.options import Parser, add_jobs, add_patience, choice_of, new_parser, refuse_twins
+from ftpc.cli.options import Parser, add_jobs, add_patience, add_resume, choice_of, new_parser, refuse_twins
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import LocalFileError
@@ -44,7 +44,7 @@ def make_parser(verb: str) -> Parser:
         metavar="|".join(IfExists),
         help="what happens to a name that is taken (default: overwrite)",
     )
-    parser.add_argument("--no-resume", dest="resume", action="store_false", help="begin afresh, and remember nothing")
+    add_resume(parser)
     add_jobs(parser)
     add_patience(parser)
     return parser
@@ -78,16 +78,10 @@ async def _put_file(
 ) -> Outcome:
     source = _standard_input() if file == "-" else file
     result = await client.put(source, remote, if_exists=args.if_exists, preserve=args.preserve, progress=progress)
-    if terminal.json:
-        terminal.json_data(event="done", local=file, **result._asdict())
-    elif result.skipped:
-        terminal.say(f"{file}: skipped, {result.remote} exists")
-    elif terminal.verbose:
-        terminal.say(f"{file} -> {client.address}/{result.remote}, {result.size} bytes, root {result.root}")
-    elif result.remote != client.remote_name(remote):
+    tell_of_put(file, result, client, terminal)
+    is_told = terminal.json or terminal.verbose or result.skipped
+    if not is_told and result.remote != client.remote_name(remote):
         terminal.say(f"{file}: stored as {result.remote}")
-    if not terminal.json:
-        tell_of_break(file, result, terminal)
     return Outcome(result.size, result.skipped, result.resumed)
 
 
@@ -110,8 +104,15 @@ async def _put_tree(
     return Outcome(done.size, False, done.resumed, done.files, done.skipped, done.errors)
 
 
-def tell_of_break(file: str, result: PutResult, terminal: Terminal) -> None:
-    """Say what became of an earlier, broken upload of the file, and of chunks that arrived damaged."""
+def tell_of_put(file: str, result: PutResult, client: Client, terminal: Terminal) -> None:
+    """Say what became of an upload, of an earlier, broken one of the file, and of chunks that arrived damaged."""
+    if terminal.json:
+        terminal.json_data(event="done", local=file, **result._asdict())
+        return
+    if result.skipped:
+        terminal.say(f"{file}: skipped, {result.remote} exists")
+    elif terminal.verbose:
+        terminal.say(f"{file} -> {client.address}/{result.remote}, {result.size} bytes, root {result.root}")
     if result.restarted:
         terminal.say(f"{file}: it has changed since it was broken off, or the server has dropped it: begun afresh")
     if result.resumed:

@@ -1,12 +1,13 @@
-"""`ftpc resume`: go on with uploads that were broken off."""
+"""`ftpc resume`: go on with transfers that were broken off."""
 
 from argparse import Namespace
 from pathlib import Path
 
 from ftpc.cli.exits import Exit
+from ftpc.cli.get import tell_of_get
 from ftpc.cli.jobs import Outcome, pick_display, run_job
 from ftpc.cli.options import Parser, add_jobs, add_patience, new_parser
-from ftpc.cli.put import tell_of_break
+from ftpc.cli.put import tell_of_put
 from ftpc.cli.state import state_folder
 from ftpc.cli.terminal import Terminal
 from ftpc.cli.unfinished import EXAMPLES, pick
@@ -18,7 +19,7 @@ from ftpd.wire.messages import IfExists
 
 def make_parser(verb: str) -> Parser:
     """Make the parser of its command line."""
-    parser = new_parser(verb, "Go on with uploads that were broken off: all, or those named.", EXAMPLES)
+    parser = new_parser(verb, "Go on with transfers that were broken off: all, or those named.", EXAMPLES)
     parser.add_argument("ids", nargs="*", metavar="JOB", help="as ftpc jobs lists them")
     add_jobs(parser)
     add_patience(parser)
@@ -26,7 +27,7 @@ def make_parser(verb: str) -> Parser:
 
 
 async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
-    """Upload the rest of each."""
+    """Move the rest of each."""
     del client  # every job knows its own server
     jobs = pick(args.ids)
     if not jobs:
@@ -43,17 +44,22 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
             retries=args.retries,
             jobs=state_folder(),
         ) as own:
-            result = await own.put(
-                Path(job.task.local),
-                job.task.remote,
-                if_exists=IfExists(job.if_exists),
-                preserve=job.preserve,
-                progress=progress,
-            )
-        if terminal.json:
-            terminal.json_data(event="done", local=job.task.local, **result._asdict())
-        else:
-            tell_of_break(job.task.local, result, terminal)
-        return Outcome(result.size, result.skipped, result.resumed)
+            return await (_get if job.task.verb == "get" else _put)(job, own, terminal, progress)
 
     return await run_job(jobs, go_on, args.jobs, terminal, display)
+
+
+async def _put(job: Unfinished, client: Client, terminal: Terminal, progress: Progress) -> Outcome:
+    task = job.task
+    if_exists = IfExists(job.if_exists)
+    result = await client.put(
+        Path(task.local), task.remote, if_exists=if_exists, preserve=job.preserve, progress=progress
+    )
+    tell_of_put(task.local, result, client, terminal)
+    return Outcome(result.size, result.skipped, result.resumed)
+
+
+async def _get(job: Unfinished, client: Client, terminal: Terminal, progress: Progress) -> Outcome:
+    result = await client.get(job.task.remote, Path(job.task.local), preserve=job.preserve, progress=progress)
+    tell_of_get(job.task.remote, result, client, terminal)
+    return Outcome(result.size, False, result.resumed)

@@ -1,4 +1,4 @@
-"""`ftpc jobs`: the uploads that were broken off on this machine, and that can be gone on with."""
+"""`ftpc jobs`: the transfers that were broken off on this machine, and that can be gone on with."""
 
 import time
 from argparse import Namespace
@@ -22,7 +22,7 @@ EXAMPLES = """\
 
 def make_parser(verb: str) -> Parser:
     """Make the parser of its command line."""
-    return new_parser(verb, "List the uploads that were broken off on this machine.", EXAMPLES)
+    return new_parser(verb, "List the transfers that were broken off on this machine.", EXAMPLES)
 
 
 async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
@@ -34,7 +34,8 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
             terminal.json_data(id=job.id, **job.task._asdict(), size=job.size, **state)
             continue
         age = "running now" if job.is_running else f"broken off {seconds_text(time.time() - job.changed)} ago"
-        where = f"{job.task.local} -> {job.task.server}/{job.task.remote}"
+        ends = job.task.local, f"{job.task.server}/{job.task.remote}"
+        where = " -> ".join(ends if job.task.verb == "put" else reversed(ends))
         terminal.data(f"{job.id}  {size_text(job.size):>10}  {safe_text(where)}  ({age})")
     return Exit.OK
 
@@ -48,5 +49,5 @@ def pick(names: list[str]) -> list[Unfinished]:
     found = {job.id: job for job in unfinished(state_folder())}
     missing = [name for name in names if name not in found]
     if missing:
-        raise LocalNotFoundError(f"{missing[0]}: there is no such unfinished upload; see ftpc jobs")
+        raise LocalNotFoundError(f"{missing[0]}: there is no such unfinished transfer; see ftpc jobs")
     return [found[name] for name in names] if names else [job for job in found.values() if not job.is_running]

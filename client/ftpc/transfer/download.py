@@ -1,15 +1,21 @@
 """Downloads: bytes go to their sink as they come, and count only when their digests are right."""
 
 import asyncio
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from ftpc.connection import Connection
-from ftpc.errors import DamagedError, IntegrityError, ProtocolError
+from ftpc.download_job import DownloadJob
+from ftpc.errors import DamagedError, IntegrityError, ProtocolError, RefusedError
 from ftpc.progress import Item, Progress
 from ftpd.payload.receive import PayloadReader
 from ftpd.wire.digests import Buffer, Digest, Tree, TreeHasher, chunk_count
+from ftpd.wire.errors import ErrorCode
 from ftpd.wire.limits import DIGEST_SIZE, MAX_STREAM_CHUNKS, MIN_CHUNK
 from ftpd.wire.messages import Content, Get, Stat, Status, Trailer
+
+TRIES = 4
+"""How often a chunk that arrives damaged is fetched before it counts as damaged where it is kept."""
 
 
 class Sink(Protocol):
@@ -19,113 +25,171 @@ class Sink(Protocol):
         """Take bytes and feed them to `digest`; `data` may be reused afterwards. Returns how many they were."""
 
 
-class Fetch:
-    """A download under way: what was announced of the file, and which chunks of it are here and verified."""
+class Shown(NamedTuple):
+    """How a download is shown."""
 
-    def __init__(self, request: Get) -> None:
-        self.request = request
-        self.content: Content | None = None
-        self.expected = b""
-        """The leaves that the server has announced, if it knows them: without them a break ends in a fresh start."""
-        self.verified = bytearray()
-        """Those of the chunks that are here."""
+    item: Item
+    progress: Progress
 
-    @property
-    def place(self) -> int:
-        """Where to go on."""
-        return len(self.verified) // DIGEST_SIZE * self.content.chunk_size if self.content else 0
+    def start(self, done: int, total: int) -> None:
+        """Say how many bytes there are."""
+        self.item.total = total
+        self.set(done)
 
-    def expected_leaf(self, index: int) -> bytes:
-        """Give what a chunk should be."""
-        return self.expected[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
+    def set(self, done: int) -> None:
+        """Say how many bytes are here."""
+        self.item.done = done
+        self.progress.update(self.item)
 
 
-async def download(connection: Connection, fetch: Fetch, sink: Sink, item: Item, progress: Progress) -> Content:
-    """Fetch a file, a range of it, or what is missing of it. When this returns, what went to the sink is verified.
-
-    Cancelling is safe: `fetch` knows how to go on.
+async def download(connection: Connection, request: Get, sink: Sink, shown: Shown) -> Content:
+    """Fetch a file or a range of it from its first byte. When this returns, what went to the sink is verified.
 
     Raises:
-        DamagedError: a chunk is not what the server has announced.
         IntegrityError: what arrived is not what the server sent, or not what it has stored.
         FtpcError: the server refused it, the connection is lost, the sink can not be written to.
     """
-    if fetch.verified and not await _is_same(connection, fetch):
-        fetch.verified.clear()
-        item.restarted = True
-    if fetch.content is not None and fetch.verified and len(fetch.verified) == len(fetch.expected):
-        return fetch.content  # only the end of the last message was lost
-    if not fetch.verified:
-        is_unproven = fetch.content is not None and not fetch.expected and item.done > 0
-        item.restarted = item.restarted or is_unproven
-        return await _fetch_all(connection, fetch, sink, item, progress)
-    return await _fetch_rest(connection, fetch, sink, item, progress)
+    content, expected = await _ask(connection, request)
+    shown.start(0, content.length)
 
+    def take(index: int, leaf: bytes) -> None:
+        if expected and leaf != _leaf(expected, index):
+            raise _damaged(request.filename, index, content.chunk_size)
 
-async def _is_same(connection: Connection, fetch: Fetch) -> bool:
-    """Ask whether the file is still the one whose chunks are here."""
-    known = fetch.content
-    assert known is not None
-    status = await connection.ask(Stat(filename=fetch.request.filename), Status)
-    return (status.root, status.filesize) == (known.root, known.filesize)
-
-
-async def _fetch_all(connection: Connection, fetch: Fetch, sink: Sink, item: Item, progress: Progress) -> Content:
-    request = fetch.request
-    content = await connection.ask(request, Content)
-    check_content(content, request)
-    leaves = await connection.read_bytes(content.leaves * DIGEST_SIZE) if content.leaves else b""
-    if leaves and Tree(content.length, content.chunk_size, leaves).root != content.root:
-        raise IntegrityError(f"{request.filename}: the digests that the server sent do not fit together")
-    fetch.content, fetch.expected = content, leaves
-    item.total, item.done = content.length, 0
-    progress.update(item)
-    tree = await _receive(connection, content, fetch, sink, item, progress)
-    expected = content.root if leaves else (await connection.read_reply(Trailer)).root
-    if tree.root != expected:
-        kind = DamagedError if leaves else IntegrityError
-        raise kind(f"{request.filename}: {_where(tree, leaves)}; nothing was kept")
+    tree = await _receive(connection, content, sink, 0, shown, take)
+    if not expected:
+        await _check_trailer(connection, request.filename, tree)
     return content
 
 
-async def _fetch_rest(connection: Connection, fetch: Fetch, sink: Sink, item: Item, progress: Progress) -> Content:
-    known, place = fetch.content, fetch.place
-    assert known is not None
-    request = Get(filename=fetch.request.filename, offset=place)
+class Download:
+    """A whole file on its way into a local file. After a break it goes on with what is missing."""
+
+    def __init__(self, name: str, sink: Sink, job: DownloadJob, shown: Shown) -> None:
+        self._name = name
+        self._sink = sink
+        self._job = job
+        self._shown = shown
+        self._tries: dict[int, int] = {}
+
+    async def run(self, connection: Connection) -> Content:
+        """Fetch what is missing. When this returns, all of it is written and verified. Cancelling is safe.
+
+        Raises:
+            DamagedError: what arrives is not what the server has announced, again and again.
+            FtpcError: as `download` does.
+        """
+        job = self._job
+        content = await self._go_on(connection) if job.leaves else None
+        if content is None:
+            content = await self._fetch(connection, None)
+        while (missing := job.missing()) is not None:  # what was damaged on its way
+            content = await self._fetch(connection, missing)
+        if job.root is not None and job.tree.root != job.root:
+            job.forget()
+            raise DamagedError(f"{self._name}: what is here and what came do not fit together; nothing was kept")
+        return content
+
+    async def _go_on(self, connection: Connection) -> Content | None:
+        """Fetch the first chunks that are missing, if the server can prove that the others are of the same file."""
+        job, item = self._job, self._shown.item
+        status = await connection.ask(Stat(filename=self._name), Status)
+        if status.filesize == job.size and status.root == (job.root or status.root):
+            job.root = status.root
+            item.resumed = job.done
+            self._shown.start(job.done, job.size)
+            # If all is here, what is left is to hear that it is right.
+            missing = job.missing() or range(job.count - 1, job.count)
+            try:
+                return await self._fetch(connection, missing)
+            except RefusedError as exc:
+                if exc.code not in {ErrorCode.CHANGED, ErrorCode.BAD_RANGE}:
+                    raise
+        item.restarted = True
+        item.resumed = 0
+        job.forget()
+        return None
+
+    async def _fetch(self, connection: Connection, chunks: range | None) -> Content:
+        """Fetch chunks, or the whole file if nothing is known of it yet."""
+        job, damaged = self._job, list[int]()
+        content, expected = await _ask(connection, Get(filename=self._name) if chunks is None else self._get(chunks))
+        if chunks is None:
+            job.begin(content)
+            self._shown.start(0, content.length)
+        elif (content.filesize, content.chunk_size) != (job.size, job.chunk_size):
+            raise ProtocolError(f"{self._name}: the server says that it is the same file, and that it is not")
+        first = content.offset // content.chunk_size
+
+        def take(index: int, leaf: bytes) -> None:
+            if expected and leaf != _leaf(expected, index):
+                damaged.append(first + index)
+            else:
+                job.note(first + index, leaf)
+
+        await _receive(connection, content, self._sink, content.offset, self._shown, take)
+        for index in damaged:
+            self._count(index)
+        self._shown.set(job.done)
+        if not expected:
+            try:
+                await _check_trailer(connection, self._name, job.tree)
+            except (IntegrityError, RefusedError):
+                job.forget()
+                raise
+        return content
+
+    def _get(self, chunks: range) -> Get:
+        job = self._job
+        offset = chunks.start * job.chunk_size
+        length = None if chunks.stop == job.count else len(chunks) * job.chunk_size
+        return Get(filename=self._name, offset=offset, length=length, resume=True, if_root=job.root)
+
+    def _count(self, index: int) -> None:
+        tries = self._tries[index] = self._tries.get(index, 0) + 1
+        if tries == TRIES:
+            raise _damaged(self._name, index, self._job.chunk_size)
+        self._shown.item.repaired += 1
+
+
+async def _ask(connection: Connection, request: Get) -> tuple[Content, bytes]:
+    """Ask for bytes; give what is said of them, and the leaves of their chunks if the server knows them."""
     content = await connection.ask(request, Content)
     check_content(content, request)
-    item.done = item.resumed = place
-    progress.update(item)
-    await _receive(connection, content, fetch, sink, item, progress)
-    await connection.read_reply(Trailer)  # of the rest alone; each of its chunks has been compared already
-    if Tree(known.filesize, known.chunk_size, bytes(fetch.verified)).root != known.root:
-        raise DamagedError(f"{request.filename}: it changed while it was fetched; nothing was kept")
-    return known
+    leaves = await connection.read_bytes(content.leaves * DIGEST_SIZE) if content.leaves else b""
+    is_whole = content.length == content.filesize
+    if leaves and is_whole and Tree(content.length, content.chunk_size, leaves).root != content.root:
+        connection.is_usable = False  # the payload is still to come
+        raise DamagedError(f"{request.filename}: the digests that the server sent do not fit together")
+    return content, leaves
 
 
 async def _receive(
-    connection: Connection, content: Content, fetch: Fetch, sink: Sink, item: Item, progress: Progress
+    connection: Connection, content: Content, sink: Sink, place: int, shown: Shown, take: Callable[[int, bytes], None]
 ) -> Tree:
-    known = fetch.content or content
-    hasher, first = TreeHasher(known.chunk_size), len(fetch.verified) // DIGEST_SIZE
+    """Write payload to the sink, from `place` on. Each chunk that is complete is taken note of, with its leaf."""
+    hasher, taken = TreeHasher(content.chunk_size), 0
     payload = await connection.receive(content.length)
     try:
         while True:
             with connection.errors():
                 data = await _next(payload, connection)
             if data is None:
-                tree = hasher.finish()
-                _take(fetch, first, tree.leaves)
-                return tree
-            try:
-                item.done += await sink.write(item.done, data, hasher)
-                _take(fetch, first, hasher.complete)
-            except BaseException:
-                connection.is_usable = False  # the rest of the payload is still to come
-                raise
-            progress.update(item)
+                break
+            count = await sink.write(place, data, hasher)
+            place += count
+            shown.set(shown.item.done + count)
+            for leaf in hasher.leaves_from(taken):
+                take(taken, leaf)
+                taken += 1
+        tree = hasher.finish()
+        take(taken, tree.leaf(taken))
+    except BaseException:
+        connection.is_usable = False  # the rest is still to come
+        raise
     finally:
         payload.close()
+    return tree
 
 
 async def _next(payload: PayloadReader, connection: Connection) -> memoryview | None:
@@ -141,19 +205,9 @@ async def _next(payload: PayloadReader, connection: Connection) -> memoryview | 
                 raise ConnectionAbortedError(msg) from None
 
 
-def _take(fetch: Fetch, first: int, leaves: bytes) -> None:
-    """Compare chunks that have become complete with what they should be."""
-    if not fetch.expected:
-        return
-    known = len(fetch.verified) // DIGEST_SIZE
-    for index in range(known, first + len(leaves) // DIGEST_SIZE):
-        leaf = leaves[(index - first) * DIGEST_SIZE : (index - first + 1) * DIGEST_SIZE]
-        if leaf != fetch.expected_leaf(index):
-            chunk_size = fetch.content.chunk_size if fetch.content else 0
-            place = f"bytes {index * chunk_size} to {(index + 1) * chunk_size}"
-            name = fetch.request.filename
-            raise DamagedError(f"{name}: a chunk is damaged, here or on the server ({place}); nothing was kept")
-        fetch.verified += leaf
+async def _check_trailer(connection: Connection, name: str, tree: Tree) -> None:
+    if (await connection.read_reply(Trailer)).root != tree.root:
+        raise DamagedError(f"{name}: what arrived is not what the server sent; nothing was kept")
 
 
 def check_content(content: Content, request: Get) -> None:
@@ -171,11 +225,10 @@ def check_content(content: Content, request: Get) -> None:
         raise ProtocolError(f"{request.filename}: the server's description of the file contradicts itself")
 
 
-def _where(tree: Tree, leaves: bytes) -> str:
-    """Say which chunks are wrong, as far as that is known."""
-    if not leaves:
-        return "what arrived is not what the server sent"
-    expected = Tree(tree.size, tree.chunk_size, leaves)
-    wrong = [index for index in range(tree.leaf_count) if tree.leaf(index) != expected.leaf(index)]
-    places = ", ".join(f"bytes {i * tree.chunk_size} to {min((i + 1) * tree.chunk_size, tree.size)}" for i in wrong[:4])
-    return f"{len(wrong)} of {tree.leaf_count} chunks arrived damaged or are damaged on the server ({places})"
+def _leaf(leaves: bytes, index: int) -> bytes:
+    return leaves[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
+
+
+def _damaged(name: str, index: int, chunk_size: int) -> DamagedError:
+    place = f"bytes {index * chunk_size} to {(index + 1) * chunk_size}"
+    return DamagedError(f"{name}: a chunk is damaged, here or on the server ({place}); nothing was kept")

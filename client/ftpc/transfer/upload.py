@@ -10,9 +10,9 @@ from typing import NamedTuple
 from ftpc.connection import Connection
 from ftpc.errors import ChangedError, FtpcError, IntegrityError, ProtocolError, RefusedError
 from ftpc.files import LocalSource, PipeSource
-from ftpc.jobs import UploadJob
 from ftpc.progress import Item, Phase, Progress
 from ftpc.transfer.tasks import first_of
+from ftpc.upload_job import UploadJob
 from ftpd.payload.send import open_outlet
 from ftpd.payload.workers import Workers
 from ftpd.wire.digests import Tree, chunk_count, hash_leaf, size_of_chunk, tree_of
