@@ -168,6 +168,7 @@ class Client:
             repaired=item.repaired,
             changed=has_changed and bool(item.resumed),
             restarted=was_known and not item.resumed and not stored.skipped,
+            identical=stored.skipped and stored.root is not None,
         )
 
     async def put_tree(

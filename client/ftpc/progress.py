@@ -7,6 +7,8 @@ from typing import Protocol
 class Phase(StrEnum):
     """What is being done to an item right now."""
 
+    COMPARING = "comparing"
+    """What is here is compared with what the server has already; `done` are the bytes that are the same."""
     SENDING = "sending"
     COMMITTING = "committing"
     """All bytes are confirmed; the server makes the file durable and gives it its name."""

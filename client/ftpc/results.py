@@ -15,7 +15,7 @@ class PutResult(NamedTuple):
     """The name it got, which differs from the one asked for after `IfExists.RENAME`."""
     size: int
     root: str | None
-    """The root digest; None if it was skipped."""
+    """The root digest; None if it was skipped because something has its name."""
     skipped: bool
     resumed: int = 0
     """Bytes of it that the server had already."""
@@ -25,6 +25,8 @@ class PutResult(NamedTuple):
     """Whether the local file changed since the upload was broken off; what was new was sent again."""
     restarted: bool = False
     """Whether nothing of an upload that was broken off could be used."""
+    identical: bool = False
+    """Whether it was skipped because the server has the very same content under that name."""
 
 
 class TreeFile(NamedTuple):

@@ -65,10 +65,10 @@ def _size(entry: Entry) -> int:
     return len(entry.name.encode()) + entry.name.count('"') + entry.name.count("\\") + _ENTRY_BYTES
 
 
-async def stat(request: Stat, exchange: Exchange) -> Status:
+async def stat(request: Stat, exchange: Exchange) -> Status | None:
     """Tell what a name is."""
-    details, tree = await exchange.store.stat(RemotePath.parse_folder(request.filename))
-    return Status(
+    details, tree = await exchange.store.stat(RemotePath.parse_folder(request.filename), sync=request.leaves)
+    status = Status(
         type=details.type,
         filesize=details.size,
         mtime=details.mtime,
@@ -76,3 +76,8 @@ async def stat(request: Stat, exchange: Exchange) -> Status:
         mode=details.mode,
         root=tree.root if tree else None,
     )
+    if tree is None or not request.leaves:
+        return status
+    status.chunk_size, status.leaves = tree.chunk_size, tree.leaf_count
+    await exchange.send_all(status, tree.leaves)
+    return None

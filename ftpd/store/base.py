@@ -226,8 +226,11 @@ class Store(ABC):
     read_only: bool
 
     @abstractmethod
-    async def stat(self, path: RemotePath) -> tuple[Details, Tree | None]:
-        """Tell what a name is, and its tree if that is known without reading. Symbolic links are not followed."""
+    async def stat(self, path: RemotePath, *, sync: bool = False) -> tuple[Details, Tree | None]:
+        """Tell what a name is, and its tree if that is known without reading. Symbolic links are not followed.
+
+        With `sync` a file whose tree is given is durable, if the store is, as if it had been published just now.
+        """
 
     @abstractmethod
     async def list(self, path: RemotePath, *, long: bool) -> Listing:

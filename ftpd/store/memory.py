@@ -44,8 +44,9 @@ class MemoryStore(Store):
         self.files: dict[RemotePath, Content] = {}
         self.partials: dict[str, MemoryUpload] = {}
 
-    async def stat(self, path: RemotePath) -> tuple[Details, Tree | None]:
+    async def stat(self, path: RemotePath, *, sync: bool = False) -> tuple[Details, Tree | None]:
         """See `Store.stat`."""
+        del sync
         if self._is_folder(path):
             return Details(EntryType.DIRECTORY, 0, 0, 0, 0o755), None
         content = self._content(path)

@@ -154,9 +154,10 @@ class Ls(Request, tag="ls"):
 
 
 class Stat(Request, tag="stat"):
-    """Ask what a name is."""
+    """Ask what a name is; with `leaves`, also for what tells whether it is the same as another file."""
 
     filename: str
+    leaves: bool = False
 
 
 class Md5(Request, tag="md5"):
@@ -269,7 +270,7 @@ class Page(Reply):
 
 
 class Status(Reply):
-    """What a name is; `root` where the server knows it without reading the file."""
+    """What a name is; `root` where the server knows it without reading the file. `leaves` digests follow."""
 
     type: EntryType
     filesize: int
@@ -277,6 +278,8 @@ class Status(Reply):
     mtime_ns: Nanoseconds
     mode: Mode
     root: str | None = None
+    chunk_size: int = 0
+    leaves: int = 0
 
 
 class Checksum(Reply):

@@ -198,7 +198,10 @@ async def test_upload_that_is_to_be_cut_absurdly(tmp_path: Path, *, is_stream: b
     """A chunk size that would cost memory or millions of requests is a `ProtocolError`."""
     path = tmp_path / "a"
     path.write_bytes(bytes(9 * 1024 * 1024))
-    answers = {"begin": frame({"ok": True, "upload": "x", "chunk_size": chunk_size, "have": [], "skipped": False})}
+    answers = {
+        "stat": refusal("not_found", "no"),
+        "begin": frame({"ok": True, "upload": "x", "chunk_size": chunk_size, "have": [], "skipped": False}),
+    }
     async with scripted(answering(answers)) as address, connected(address) as client:
         with path.open("rb") as file, pytest.raises(ProtocolError):
             await client.put(file.fileno() if is_stream else path, "a")
@@ -210,3 +213,19 @@ async def test_names_that_mean_another_place(tmp_path: Path) -> None:
     page = frame({"ok": True, "entries": [{"name": name, "type": "file"} for name in names]})
     async with scripted(answering({"ls": page})) as address, connected(address) as client:
         assert names == [entry.name async for entry in client.ls()]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"chunk_size": 0}, {"chunk_size": 2**20}, {"leaves": 2}, {"filesize": 2**53 - 1}, {"type": "dir"}],
+    ids=str,
+)
+async def test_digests_that_make_no_sense(tmp_path: Path, change: dict[str, object]) -> None:
+    """Digests of a remote file that can not be are a `ProtocolError` before any memory is taken for them."""
+    path = tmp_path / "a"
+    path.write_bytes(bytes(100_000))
+    status = {"type": "file", "filesize": 100_000, "mtime": 0, "mtime_ns": 0, "mode": 0, "root": "00", "leaves": 1}
+    answer = frame({"ok": True, **status, "chunk_size": 8 * 2**20, **change}) + bytes(32)
+    async with scripted(answering({"stat": answer})) as address, connected(address) as client:
+        with pytest.raises(ProtocolError):
+            await client.put(path)

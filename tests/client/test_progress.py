@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ftpc import Client, Phase, RefusedError
-from tests.client.scripted import GREETING, read_request, scripted
+from tests.client.scripted import GREETING, read_request, refusal, scripted
 from tests.client.support import MIB, Recorder, Service, connected, content, soon
 from tests.peer import frame
 
@@ -46,6 +46,8 @@ class Confirming:
                 match request["cmd"]:
                     case "hello":
                         writer.write(frame(GREETING))
+                    case "stat":
+                        writer.write(refusal("not_found", "no"))
                     case "begin":
                         writer.write(frame({"ok": True, "upload": "x", "chunk_size": 8 * MIB}))
                     case "chunk":

@@ -29,7 +29,7 @@ FULL: dict[str, tuple[type[Request], Header]] = {
     "abort": (messages.Abort, {"upload": "u"}),
     "get": (messages.Get, {"filename": "a", "offset": 1, "length": 2, "resume": True, "if_root": "r"}),
     "ls": (messages.Ls, {"path": "a", "long": True, "cursor": "c"}),
-    "stat": (messages.Stat, {"filename": "a"}),
+    "stat": (messages.Stat, {"filename": "a", "leaves": True}),
     "md5": (messages.Md5, {"filename": "a"}),
     "sum": (messages.Sum, {"filename": "a", "algo": "sha1"}),
 }  # fmt: skip

@@ -109,7 +109,9 @@ def tell_of_put(file: str, result: PutResult, client: Client, terminal: Terminal
     if terminal.json:
         terminal.json_data(event="done", local=file, **result._asdict())
         return
-    if result.skipped:
+    if result.identical:
+        terminal.say(f"{file}: the server has it already, the same to the last byte")
+    elif result.skipped:
         terminal.say(f"{file}: skipped, {result.remote} exists")
     elif terminal.verbose:
         terminal.say(f"{file} -> {client.address}/{result.remote}, {result.size} bytes, root {result.root}")

@@ -11,13 +11,22 @@ from ftpc.connection import Connection
 from ftpc.errors import ChangedError, FtpcError, IntegrityError, ProtocolError, RefusedError
 from ftpc.files import LocalSource, PipeSource
 from ftpc.progress import Item, Phase, Progress
+from ftpc.transfer.compare import find_identical
 from ftpc.transfer.tasks import first_of
 from ftpc.upload_job import UploadJob
 from ftpd.payload.send import open_outlet
 from ftpd.payload.workers import Workers
 from ftpd.wire.digests import Tree, chunk_count, hash_leaf, size_of_chunk, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
-from ftpd.wire.limits import CHUNKS_IN_FLIGHT, DIGEST_SIZE, MAX_STREAM_CHUNKS, MIN_CHUNK, SMALL_PUT, STREAM_CHUNK
+from ftpd.wire.limits import (
+    CHUNKS_IN_FLIGHT,
+    DIGEST_SIZE,
+    MAX_STREAM_CHUNKS,
+    MIN_CHUNK,
+    SMALL_FILE,
+    SMALL_PUT,
+    STREAM_CHUNK,
+)
 from ftpd.wire.messages import (
     Begin,
     Begun,
@@ -47,6 +56,9 @@ async def upload_file(
 ) -> Stored:
     """Send a local file, or what the server does not have of it yet. Cancelling is safe: `job` knows how to go on.
 
+    What the server has under that name already, byte by byte, is not sent again: then the reply says `skipped`, and
+    has a root.
+
     Raises:
         ChangedError: the file changed while it was being sent.
         IntegrityError: what the server has is not what was sent.
@@ -54,6 +66,11 @@ async def upload_file(
     """
     try:
         with _integrity():
+            if plan.if_exists is IfExists.OVERWRITE and source.size > SMALL_FILE and job.upload is None:
+                preserve = plan.preserve
+                same = await find_identical(connection, source, plan.remote, item, progress, preserve=preserve)
+                if same is not None:
+                    return same
             if source.size <= SMALL_PUT:
                 return await _put(connection, source, plan)
             return await _chunked(connection, source, plan, job, item, progress)

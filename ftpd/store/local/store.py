@@ -88,8 +88,10 @@ class LocalStore(Store):
         undo.callback(os.close, folder)
         return folder
 
-    async def stat(self, path: RemotePath) -> tuple[Details, Tree | None]:
+    async def stat(self, path: RemotePath, *, sync: bool = False) -> tuple[Details, Tree | None]:
         """See `Store.stat`."""
+        if sync and self.durability is Durability.FULL and not self.read_only:
+            return await self.workers.sync(self._sync_and_stat, path)
         return await self.workers.disk(self._stat, path)
 
     async def list(self, path: RemotePath, *, long: bool) -> Listing:
@@ -144,6 +146,18 @@ class LocalStore(Store):
                 os.close(folder)
         tree = self._digests.tree(path, State.of(found)) if stat.S_ISREG(found.st_mode) else None
         return _details(found), tree
+
+    def _sync_and_stat(self, path: RemotePath) -> tuple[Details, Tree | None]:
+        details, tree = self._stat(path)
+        if tree is not None:
+            with self._open_regular(path)[0] as file, os_errors(path):
+                os.fsync(file.fileno())
+                folder = self._root.open_folder(path.parent)
+                try:
+                    os.fsync(folder)
+                finally:
+                    os.close(folder)
+        return details, tree
 
     def _list(self, path: RemotePath, *, long: bool) -> "LocalListing":
         with os_errors(path, self._root):

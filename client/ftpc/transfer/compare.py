@@ -1,0 +1,67 @@
+"""What the server has already under the name an upload goes to: the same bytes need not be sent."""
+
+from ftpc.connection import Connection
+from ftpc.errors import ProtocolError, RefusedError
+from ftpc.files import LocalSource
+from ftpc.progress import Item, Phase, Progress
+from ftpd.wire.digests import Tree, chunk_count, size_of_chunk
+from ftpd.wire.limits import DIGEST_SIZE, MAX_STREAM_CHUNKS, MIN_CHUNK
+from ftpd.wire.messages import EntryType, Stat, Status, Stored
+
+
+async def find_identical(
+    connection: Connection, source: LocalSource, remote: str, item: Item, progress: Progress, *, preserve: bool
+) -> Stored | None:
+    """Tell whether the remote file is what is to be sent, by its digests. Stops reading at the first chunk that is not.
+
+    With `preserve` its time and mode have to be the same as well. Cancelling is safe.
+
+    Raises:
+        ChangedError: the local file changed meanwhile.
+        FtpcError: the connection is lost, the file can not be read.
+    """
+    try:
+        status = await connection.ask(Stat(filename=remote, leaves=True), Status)
+    except RefusedError:
+        return None  # mostly because it is not there; whatever else it is, the upload will hear of it
+    tree = await _read_tree(connection, status)
+    if tree is None or tree.size != source.size or (preserve and _time_and_mode(status) != _own(source)):
+        return None
+    phase, item.phase = item.phase, Phase.COMPARING
+    is_same = await _is_same(source, tree, item, progress)
+    item.phase = phase
+    if not is_same:
+        item.done = 0
+        progress.update(item)
+        return None
+    source.check_unchanged()
+    return Stored(filename=remote, filesize=tree.size, root=tree.root, skipped=True)
+
+
+async def _read_tree(connection: Connection, status: Status) -> Tree | None:
+    if not status.leaves:
+        return None
+    count = chunk_count(status.filesize, max(status.chunk_size, 1))
+    is_sane = status.chunk_size >= MIN_CHUNK and status.leaves == count <= MAX_STREAM_CHUNKS
+    if not is_sane or status.type is not EntryType.FILE:
+        connection.is_usable = False
+        raise ProtocolError("the server's digests of the file that it has make no sense")
+    return Tree(status.filesize, status.chunk_size, await connection.read_bytes(count * DIGEST_SIZE))
+
+
+async def _is_same(source: LocalSource, tree: Tree, item: Item, progress: Progress) -> bool:
+    for index in range(tree.leaf_count):
+        size = size_of_chunk(tree.size, tree.chunk_size, index)
+        if await source.leaf(index * tree.chunk_size, size) != tree.leaf(index):
+            return False
+        item.done += size
+        progress.update(item)
+    return True
+
+
+def _time_and_mode(status: Status) -> tuple[int, int]:
+    return status.mtime * 1_000_000_000 + status.mtime_ns, status.mode
+
+
+def _own(source: LocalSource) -> tuple[int, int]:
+    return source.mtime_ns, source.mode
