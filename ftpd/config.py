@@ -8,6 +8,7 @@ from pathlib import Path
 from ftpd.log import LogFormat
 from ftpd.store.local import PARTIAL_TTL_S
 from ftpd.wire.messages import Durability
+from ftpd.wire.paths import STATE_FOLDER
 
 DEFAULT_PORT = 9527
 
@@ -27,30 +28,29 @@ class Config:
     log_format: LogFormat = LogFormat.TEXT
     verbosity: int = 0
     insecure: bool = False
+    tls: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    access: Path | None = None
+
+    @property
+    def access_folder(self) -> Path:
+        """Where users and keys are kept. Nobody but us reads in it."""
+        return self.access or self.root / STATE_FOLDER / "access"
+
+    @property
+    def is_public(self) -> bool:
+        """Whether other machines can connect. A name that is no address may be reached from anywhere."""
+        if self.host == "localhost":
+            return False
+        try:
+            return not ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return True
 
 
 class ConfigError(Exception):
     """The server can not start like this; the message says what to change."""
-
-
-def check_host(host: str, *, insecure: bool) -> None:
-    """Refuse an address that others can reach: anybody there could read and overwrite everything.
-
-    Raises:
-        ConfigError: with the way out.
-    """
-    if insecure or host == "localhost":
-        return
-    try:
-        is_loopback = ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback:
-        msg = (
-            f"--host {host} may be reached from other machines, and there is no log-in yet: everybody there could read "
-            "and change all files; use 127.0.0.1, or --insecure if that is what you want"
-        )
-        raise ConfigError(msg)
 
 
 def check_root(config: Config) -> None:

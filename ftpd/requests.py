@@ -14,6 +14,7 @@ from ftpd.payload.channel import Channel
 from ftpd.payload.receive import PayloadReader, is_crowded
 from ftpd.wire.errors import BadFrameError, ErrorCode, FtpdError
 from ftpd.wire.frames import Header, decode_header, find_frame
+from ftpd.wire.limits import MAX_HEADER
 from ftpd.wire.messages import Put, Request, payload_size_of
 
 FIRST_FRAME_S = 30.0
@@ -47,6 +48,8 @@ class Requests:
         """Whether more requests may be read than have been asked for. Stops nothing that has begun."""
         self.watches_quiet = False
         """Whether `on_quiet` is called when nothing has come for `QUIET_S`."""
+        self.header_limit = MAX_HEADER
+        """The largest header that is read."""
         self._channel = channel
         self._on_quiet = on_quiet
         self._ahead: asyncio.Task[Incoming | None] | None = None
@@ -139,11 +142,11 @@ class Requests:
             if self.watches_quiet:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(QUIET_S):
-                        return await self._channel.read_length()
+                        return await self._channel.read_length(self.header_limit)
                 await self._on_quiet()
             try:
                 async with asyncio.timeout(patience_s):
-                    return await self._channel.read_length()
+                    return await self._channel.read_length(self.header_limit)
             except TimeoutError:
                 raise silence(patience_s or 0) from None
         finally:
@@ -169,6 +172,6 @@ def find_command(header: Header) -> Command[Request] | None:
     return COMMANDS.get(name) if isinstance(name, str) else None
 
 
-def silence(seconds: float) -> FtpdError:
-    """Say that nothing has arrived for too long."""
-    return FtpdError(ErrorCode.TIMEOUT, f"nothing arrived for {seconds:.0f} s")
+def silence(seconds: float, what: str = "nothing arrived") -> FtpdError:
+    """Say that something has not come for too long."""
+    return FtpdError(ErrorCode.TIMEOUT, f"{what} for {seconds:.0f} s")

@@ -5,8 +5,11 @@ import contextlib
 import logging
 import resource
 import socket
+import ssl
 
+from ftpd.access.door import Door
 from ftpd.commands.exchange import Budget
+from ftpd.handshake import shake_hands
 from ftpd.payload.channel import Channel, ChannelProtocol
 from ftpd.session import Session
 from ftpd.store.base import Store
@@ -31,6 +34,9 @@ FILES_PER_CONNECTION = 4
 MAX_FAREWELLS = 32
 """Connections that are being refused politely at the same time; beyond that they are cut."""
 
+MAX_HANDSHAKES = 100
+"""Connections that have not shown yet that they speak TLS; beyond that they are cut, so that they cost little."""
+
 PAUSE_S = 1.0
 """How long nobody is let in after the system had no descriptor or memory left for a connection."""
 
@@ -43,8 +49,12 @@ class Server:
     Use: `start`, then wait for whatever ends it, then `drain`. All from one event loop.
     """
 
-    def __init__(self, store: Store, max_connections: int) -> None:
+    def __init__(
+        self, store: Store, max_connections: int, tls: ssl.SSLContext | None = None, door: Door | None = None
+    ) -> None:
         self._store = store
+        self._door = door or Door()
+        self._tls = tls
         self.max_connections = min(max_connections, _affordable_connections())
         if self.max_connections < max_connections:
             log.warning("only %d connections: the limit of open files allows no more", self.max_connections)
@@ -54,6 +64,7 @@ class Server:
         self._accepting: list[asyncio.Task[None]] = []
         self._sessions: dict[Session, asyncio.Task[None]] = {}
         self._farewells: set[asyncio.Task[None]] = set()
+        self._handshakes: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
         return f"<Server {len(self._sessions)}/{self.max_connections} connections>"
@@ -91,7 +102,9 @@ class Server:
         """
         for task in self._accepting:
             task.cancel()
-        await asyncio.gather(*self._accepting, return_exceptions=True)
+        for task in self._handshakes:
+            task.cancel()
+        await asyncio.gather(*self._accepting, *self._handshakes, return_exceptions=True)
         self._close_listeners()
         for session in self._sessions:
             session.finish()
@@ -119,18 +132,30 @@ class Server:
         while True:
             try:
                 sock, _ = await loop.sock_accept(listener)
-                await loop.connect_accepted_socket(lambda: ChannelProtocol(self._admit), sock)
+                if self._tls is not None:
+                    self._encrypt(sock, self._tls)
+                else:
+                    await loop.connect_accepted_socket(lambda: ChannelProtocol(self._admit), sock)
             except ConnectionError:  # gone before it was let in
                 continue
             except OSError as exc:
                 log.warning("nobody is let in for %g s: %s", PAUSE_S, exc)
                 await asyncio.sleep(PAUSE_S)
 
+    def _encrypt(self, sock: socket.socket, tls: ssl.SSLContext) -> None:
+        """Let somebody in after a handshake, which must not keep others waiting."""
+        if len(self._handshakes) >= MAX_HANDSHAKES:
+            sock.close()
+            return
+        task = asyncio.get_running_loop().create_task(shake_hands(sock, tls, lambda: ChannelProtocol(self._admit)))
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
+
     def _admit(self, channel: Channel) -> None:
         if len(self._sessions) >= self.max_connections:
             self._turn_away(channel)
             return
-        session = Session(channel, self._store, self._limits, self._budget)
+        session = Session(channel, self._store, self._limits, self._budget, self._door)
         task = asyncio.get_running_loop().create_task(session.run())
         self._sessions[session] = task
         task.add_done_callback(lambda _: self._sessions.pop(session))

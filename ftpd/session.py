@@ -14,7 +14,11 @@ import logging
 import time
 from typing import ClassVar
 
-from ftpd.commands.exchange import ANONYMOUS, Budget, Exchange, Principal
+from ftpd.access.door import Door, Login
+from ftpd.access.rights import ANONYMOUS, NOBODY
+from ftpd.access.view import View
+from ftpd.commands.account import MOST_TRIES
+from ftpd.commands.exchange import Budget, Exchange
 from ftpd.commands.put import put_all
 from ftpd.commands.table import COMMANDS
 from ftpd.payload.channel import Channel
@@ -27,7 +31,7 @@ from ftpd.store.base import Store
 from ftpd.wire.digests import Buffer, Digest
 from ftpd.wire.errors import BadFrameError, ErrorCode, FtpdError
 from ftpd.wire.frames import Header
-from ftpd.wire.limits import MAX_ID, MAX_PATH, MIB, SMALL_FILE
+from ftpd.wire.limits import MAX_HEADER, MAX_ID, MAX_PATH, MAX_STRANGERS_HEADER, MIB, SMALL_FILE
 from ftpd.wire.messages import (
     Put,
     Reply,
@@ -44,6 +48,9 @@ HELD_BYTES = 16 * MIB
 ALL_HELD_BYTES = 128 * MIB
 """How much of them is kept back for all clients together."""
 
+LOGIN_S = 20.0
+"""How long somebody may take to log in, from the first byte, where that is needed."""
+
 MOST_PUTS = 48
 """Files that are stored together at most: none is to wait for long, and each is open meanwhile."""
 
@@ -55,11 +62,12 @@ class Session(Exchange):
 
     _all_held: ClassVar[int] = 0
 
-    def __init__(self, channel: Channel, store: Store, limits: dict[str, int], budget: Budget) -> None:
-        super().__init__(budget)
-        self.store = store
+    def __init__(self, channel: Channel, store: Store, limits: dict[str, int], budget: Budget, door: Door) -> None:
+        super().__init__(budget, door)
+        self._whole_store = store
         self.limits = limits
-        self.principal: Principal = ANONYMOUS
+        self._login: Login | None = None
+        self.principal = NOBODY
         self._channel = channel
         self._peer = channel.peer
         self._payload: PayloadReader | None = None
@@ -68,8 +76,10 @@ class Session(Exchange):
         self._held = bytearray()
         self._is_classic = True
         self._is_finishing = False
+        self._is_late = False
         self._is_posting = False
         self._loop = asyncio.get_running_loop()
+        self._recognise()
 
     def __repr__(self) -> str:
         return f"<Session {self._peer} {'idle' if self._requests.resting else 'running'} {len(self.uploads)} uploads>"
@@ -78,6 +88,7 @@ class Session(Exchange):
         """Serve until the conversation ends. Never raises; cancelling ends it at once, leaving nothing half done."""
         log.info("connected", extra={"peer": self._peer})
         started, outcome = time.monotonic(), "ok"
+        expelling = self._loop.call_later(LOGIN_S, self._expel, asyncio.current_task()) if self.door.methods else None
         try:
             outcome = await self._run_to_end()
         except Exception:
@@ -85,10 +96,18 @@ class Session(Exchange):
             log.exception("a bug ended the conversation", extra={"peer": self._peer})
             await self._say_farewell(FtpdError(ErrorCode.INTERNAL, "the server has a bug; its log has the details"))
         finally:
+            if expelling is not None:
+                expelling.cancel()
             self._channel.abort()
             await self._clean_up()
             seconds = round(time.monotonic() - started, 3)
             log.info("disconnected", extra={"peer": self._peer, "outcome": outcome, "seconds": seconds})
+
+    def _expel(self, task: "asyncio.Task[None] | None") -> None:
+        """End the conversation if nobody has logged in by now, however busy it is."""
+        if self.principal is NOBODY and task is not None:
+            self._is_late = True
+            task.cancel()
 
     def finish(self) -> None:
         """End the conversation as soon as nothing is being transferred."""
@@ -96,6 +115,11 @@ class Session(Exchange):
         resting = self._requests.resting
         if resting is not None and not self.uploads:
             resting.cancel()
+
+    def let_in(self, login: Login) -> None:
+        """See `Exchange.let_in`."""
+        self._login = login
+        self._recognise()
 
     async def receive(self) -> Stretch | None:
         """See `Exchange.receive`."""
@@ -144,6 +168,9 @@ class Session(Exchange):
         try:
             await self._converse()
         except asyncio.CancelledError:
+            if self._is_late:
+                await self._say_farewell(silence(LOGIN_S, "nobody logged in"))
+                return "timeout"
             if self._is_finishing and not self.uploads and not self._payload:
                 await self._say_farewell(_going_away())
             return "shut down"
@@ -157,6 +184,7 @@ class Session(Exchange):
     async def _converse(self) -> None:
         while (incoming := await self._requests.next()) is not None:
             self._payload = incoming.payload
+            self._recognise()
             if self._is_small_put(incoming.header):
                 await self._answer_puts(incoming.header)
             else:
@@ -168,6 +196,14 @@ class Session(Exchange):
                 raise _going_away()
         await self._release()
         await self._channel.close(STALL_S)
+
+    def _recognise(self) -> None:
+        """Look again who is asking: what was shown may have been revoked since."""
+        principal = self.door.principal(self._login)
+        if principal != self.principal or self.principal is NOBODY:
+            self.principal = principal
+            self._requests.header_limit = MAX_HEADER if principal.grants else MAX_STRANGERS_HEADER
+            self.store = self._whole_store if principal is ANONYMOUS else View(self._whole_store, principal)
 
     async def _answer(self, header: Header) -> None:
         """Run one request, and say what came of it."""
@@ -186,6 +222,8 @@ class Session(Exchange):
             self._log(header, started, exc.code.value)
             if isinstance(exc, BadFrameError) or exc.code is ErrorCode.TIMEOUT or self._unsent:
                 raise
+            if self.tries >= MOST_TRIES:
+                raise  # as a farewell
             answer = encode_refusal(exc.code, exc.message, exc.facts, self.request_id)
         except (OSError, asyncio.CancelledError):
             self._log(header, started, "lost")
@@ -241,6 +279,8 @@ class Session(Exchange):
             raise FtpdError(ErrorCode.UNKNOWN_COMMAND, f"there is no command {header.get('cmd')!r:.80}")
         request = parse(header, command.request)
         if command.right not in self.principal.rights:
+            if self._login is None or self.principal is NOBODY:
+                raise FtpdError(ErrorCode.UNAUTHORIZED, f"log in before you {header['cmd']}")
             raise FtpdError(ErrorCode.FORBIDDEN, f"{self.principal.name} may not {header['cmd']}")
         return await command.run(request, self)
 

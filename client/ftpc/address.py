@@ -1,4 +1,7 @@
-"""Addresses of servers: `HOST`, `HOST:PORT`, `[::1]:PORT`, `ftpd://HOST[:PORT][/FOLDER]`."""
+"""Addresses of servers: `HOST`, `HOST:PORT`, `[::1]:PORT`, `ftpd://HOST[:PORT][/FOLDER]`.
+
+`ftpds://` is encrypted, and may end in the pin of the server's certificate: `#sha256:HEX`.
+"""
 
 import re
 from typing import NamedTuple
@@ -9,6 +12,7 @@ DEFAULT_PORT = 9527
 DEFAULT_SERVER = f"127.0.0.1:{DEFAULT_PORT}"
 
 _HOST_PORT = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^:\[\]/@]+))(?::(?P<port>\d+))?")
+_PIN = re.compile(r"sha256:([0-9a-fA-F]{64})")
 
 
 class Address(NamedTuple):
@@ -17,10 +21,23 @@ class Address(NamedTuple):
     host: str
     port: int
     folder: str = ""
+    is_encrypted: bool = False
+    pin: str = ""
+    """The SHA-256 of the certificate that the server has to have, in hex; "" if it has to prove itself otherwise."""
 
     def __str__(self) -> str:
+        return f"ftpds://{self.place}" if self.is_encrypted else self.place
+
+    @property
+    def place(self) -> str:
+        """Where to connect."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """All that is needed to find the same server again, whatever is remembered of it."""
+        return f"{self}#sha256:{self.pin}" if self.pin else str(self)
 
 
 def parse_address(text: str) -> Address:
@@ -29,31 +46,32 @@ def parse_address(text: str) -> Address:
     Raises:
         AddressError: with what is wrong and what would be right.
     """
-    place, folder = text, ""
+    place, folder, is_encrypted, pin = text, "", False, ""
     if "://" in text:
-        place, folder = _split_url(text)
+        place, folder, is_encrypted, pin = _split_url(text)
     found = _HOST_PORT.fullmatch(place)
     if found is None:
         raise AddressError(f"{text!r} is not the address of a server; use HOST, HOST:PORT or ftpd://HOST:PORT/FOLDER")
     port = int(found["port"] or DEFAULT_PORT)
     if not 0 < port <= 65_535:
         raise AddressError(f"{text!r}: port {port} is not within 1 to 65535")
-    return Address(found["v6"] or found["host"], port, folder)
+    return Address(found["v6"] or found["host"], port, folder, is_encrypted, pin)
 
 
-def _split_url(text: str) -> tuple[str, str]:
+def _split_url(text: str) -> tuple[str, str, bool, str]:
     from urllib.parse import unquote, urlsplit
 
     try:
         url = urlsplit(text)
     except ValueError as exc:
         raise AddressError(f"{text!r} is not a URL: {exc}") from exc
-    if url.scheme == "ftpds":
-        raise AddressError(f"{text!r}: encryption (ftpds) is not available yet; use ftpd:// on a trusted network only")
-    if url.scheme != "ftpd":
-        raise AddressError(f"{text!r}: the scheme must be ftpd, not {url.scheme}")
+    if url.scheme not in {"ftpd", "ftpds"}:
+        raise AddressError(f"{text!r}: the scheme must be ftpd or ftpds, not {url.scheme}")
     if url.username is not None or url.password is not None:
-        raise AddressError(f"the address of {url.hostname} has a user in it; there is no log-in yet")
-    if url.query or url.fragment:
+        raise AddressError(f"the address of {url.hostname} has a user in it; log in with: ftpc login")
+    is_encrypted, pin = url.scheme == "ftpds", ""
+    if is_encrypted and (found := _PIN.fullmatch(url.fragment)) is not None:
+        pin = found[1].lower()
+    elif url.query or url.fragment:
         raise AddressError(f"{text!r}: an address has no ? or # part; write them as %3F and %23 in a folder's name")
-    return url.netloc, unquote(url.path).strip("/")
+    return url.netloc, unquote(url.path).strip("/"), is_encrypted, pin

@@ -23,6 +23,7 @@ from ftpd.wire.messages import (
     Content,
     Get,
     Greeting,
+    Identity,
     IfExists,
     Md5,
     Ping,
@@ -33,14 +34,17 @@ from ftpd.wire.messages import (
     Status,
     Stored,
     Sum,
+    Whoami,
 )
 from ftpd.wire.paths import BadPathError, RemotePath
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ftpc.credentials import Credentials
     from ftpc.files import LocalSource, Partial
     from ftpc.transfer.upload import Plan
+    from ftpc.trust import Trust
     from ftpc.upload_job import UploadJob
     from ftpd.payload.workers import Workers
 
@@ -65,8 +69,12 @@ class Client:
         connections: int = CONNECTIONS,
         patience: Patience | None = None,
         jobs: str | os.PathLike[str] | None = None,
+        trust: "Trust | None" = None,
+        credentials: "Credentials | None" = None,
     ) -> None:
         self.address = address
+        self._trust = trust
+        self._credentials = credentials
         self._patience = patience or Patience()
         self._jobs = jobs
         self._room = asyncio.Semaphore(connections)
@@ -224,7 +232,7 @@ class Client:
 
         if self._jobs is None or file.size <= SMALL_PUT:
             return UploadJob(file.state)
-        task = Task("put", str(self.address), plan.remote, os.path.abspath(file.path))  # noqa: PTH100 (keeps symbolic links)
+        task = Task("put", self.address.url, plan.remote, os.path.abspath(file.path))  # noqa: PTH100 (keeps symbolic links)
         options = {"if_exists": plan.if_exists.value, "preserve": plan.preserve}
         return StoredUploadJob(Path(self._jobs), task, file.state, options)
 
@@ -351,7 +359,7 @@ class Client:
         from ftpc.transfer.download import Download, Shown
         from ftpc.transfer.retry import persist
 
-        task = Task("get", str(self.address), name, str(partial.full_target))
+        task = Task("get", self.address.url, name, str(partial.full_target))
         job = await open_job(self._jobs, task, partial, self._workers, preserve=preserve)
         item.restarted = job.was_lost
         run, done = Download(name, partial, job, Shown(item, progress)).run, False
@@ -371,6 +379,10 @@ class Client:
     def ls(self, folder: str = "", *, long: bool = False) -> "Listing":
         """List a folder: `async for entry in client.ls()`. With `long`, entries have size, time and mode."""
         return Listing(self._connection, self.remote_folder(folder), long=long)
+
+    async def whoami(self) -> Identity:
+        """Tell who is logged in, and what he may do."""
+        return await self._ask(Whoami(), Identity)
 
     async def stat(self, remote: str) -> Status:
         """Tell what a name is. An empty name is the folder that names are relative to."""
@@ -463,10 +475,10 @@ class Client:
             if not connection.channel.ended.is_set():
                 return connection
             await connection.close()
-        return await Connection.open(self.address, self._patience)
+        return await Connection.open(self.address, self._patience, self._trust, self._credentials)
 
 
-def connect(
+def connect(  # noqa: PLR0913 (all but the first have defaults, and are given by name)
     server: str,
     *,
     connections: int = CONNECTIONS,
@@ -474,6 +486,8 @@ def connect(
     stall_timeout_s: float = STALL_S,
     retries: int = RETRIES,
     jobs: str | os.PathLike[str] | None = None,
+    trust: "Trust | None" = None,
+    credentials: "Credentials | None" = None,
 ) -> Client:
     """Make a client for a server: `async with ftpc.connect("ftpd://host") as client: …`.
 
@@ -487,12 +501,22 @@ def connect(
         retries: how often in a row a lost connection is tried again without any progress.
         jobs: a folder where unfinished transfers are remembered, so that another process goes on with them. Without one
             they end with this process.
+        trust: how an encrypted server proves who it is: by default with a certificate that the system's authorities
+            vouch for, or with the pin at the end of `ftpds://HOST:PORT#sha256:PIN`.
+        credentials: what is shown to log in.
 
     Raises:
         AddressError: the address can not be understood.
     """
     patience = Patience(connect_timeout_s, stall_timeout_s, retries)
-    return Client(parse_address(server), connections=connections, patience=patience, jobs=jobs)
+    return Client(
+        parse_address(server),
+        connections=connections,
+        patience=patience,
+        jobs=jobs,
+        trust=trust,
+        credentials=credentials,
+    )
 
 
 @contextlib.asynccontextmanager

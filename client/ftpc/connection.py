@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ftpc.address import Address
 from ftpc.errors import ConnectError, ConnectionLostError, FtpcError, ProtocolError, RefusedError
@@ -13,7 +13,11 @@ from ftpd.payload.channel import Channel, connect
 from ftpd.payload.receive import PayloadReader
 from ftpd.wire.errors import FtpdError
 from ftpd.wire.frames import Header, decode_header, find_frame
-from ftpd.wire.messages import VERSION, Greeting, Hello, Refusal, Reply, Request, encode_request, parse
+from ftpd.wire.messages import VERSION, Greeting, Hello, Identity, Refusal, Reply, Request, encode_request, parse
+
+if TYPE_CHECKING:
+    from ftpc.credentials import Credentials
+    from ftpc.trust import Trust
 
 CONNECT_S = 10.0
 """How long a server may take to accept a connection: longer than any honest round trip, shorter than patience."""
@@ -48,6 +52,7 @@ class Connection:
         self._timeout_s = patience.connect_s
         self._address = address
         self._greeting: Greeting | None = None
+        self._has_shown_credentials = False
         self.is_usable = True
         """Whether the next request would find the stream where it belongs."""
 
@@ -55,7 +60,13 @@ class Connection:
         return f"<Connection {self._address} {'usable' if self.is_usable else 'broken'}>"
 
     @classmethod
-    async def open(cls, address: Address, patience: Patience) -> "Connection":
+    async def open(
+        cls,
+        address: Address,
+        patience: Patience,
+        trust: "Trust | None" = None,
+        credentials: "Credentials | None" = None,
+    ) -> "Connection":
         """Connect. The server's greeting is asked for, but not waited for: the first request goes right behind it.
 
         Raises:
@@ -64,13 +75,16 @@ class Connection:
         timeout_s = patience.connect_s
         try:
             async with asyncio.timeout(timeout_s):
-                channel = await connect(address.host, address.port)
+                channel = await _connect(address, trust)
         except TimeoutError as exc:
             raise ConnectError(f"{address} does not answer within {timeout_s:g} s") from exc
         except (OSError, UnicodeError) as exc:
-            raise ConnectError(f"can not connect to {address}: {_reason(exc)}; is ftpd running there?") from exc
+            raise ConnectError(f"can not connect to {address}: {_reason(exc)}; {_advice(exc, address)}") from exc
         connection = cls(channel, address, patience)
         channel.write(encode_request(Hello(client=f"ftpc/{__version__}")))
+        if credentials is not None:
+            channel.write(encode_request(credentials.request))
+            connection._has_shown_credentials = True
         return connection
 
     async def greet(self) -> Greeting:
@@ -83,6 +97,7 @@ class Connection:
             try:
                 async with asyncio.timeout(self._timeout_s):
                     self._greeting = greeting = await self._read(Greeting)
+                    await self._hear_of_login(greeting)
             except TimeoutError as exc:
                 raise ConnectError(
                     f"{self._address} accepts connections, but says nothing for {self._timeout_s:g} s"
@@ -94,6 +109,14 @@ class Connection:
                 self.is_usable = False
                 raise ProtocolError(f"{self._address} speaks version {greeting.version} of the protocol, not {VERSION}")
         return self._greeting
+
+    async def _hear_of_login(self, greeting: Greeting) -> None:
+        if self._has_shown_credentials:
+            try:
+                await self._read(Identity)
+            except RefusedError:
+                if greeting.auth:  # where nobody logs in it does not matter
+                    raise
 
     async def ask(self, request: Request, kind: type[R]) -> R:
         """Send a request without payload and wait for its reply.
@@ -206,6 +229,20 @@ class Connection:
                 return parse(header, kind)
             refusal = _refusal(header)
         raise refusal
+
+
+async def _connect(address: Address, trust: "Trust | None") -> Channel:
+    if not address.is_encrypted:
+        return await connect(address.host, address.port)
+    from ftpc.trust import Trust
+
+    return await (trust or Trust()).open(address)
+
+
+def _advice(exc: Exception, address: Address) -> str:
+    if address.is_encrypted and type(exc).__module__ == "ssl":
+        return "what answers there does not speak TLS as it should; is it ftpd:// without the s?"
+    return "is ftpd running there?"
 
 
 def _refusal(header: Header) -> RefusedError:

@@ -33,6 +33,24 @@ class ConnectError(FtpcError):
     code = "connect"
 
 
+class TrustError(FtpcError):
+    """The server could not prove that it is the right one. Nothing was sent to it."""
+
+    code = "untrusted"
+
+
+class UnknownServerError(TrustError):
+    """Nobody vouches for the server, and it was never met before. People can decide to trust its pin."""
+
+    def __init__(self, place: str, pin: str) -> None:
+        super().__init__(
+            f"{place}: nobody vouches for its certificate. If the server itself shows sha256:{pin}, "
+            f"use ftpds://{place}#sha256:{pin}"
+        )
+        self.place = place
+        self.pin = pin
+
+
 class ConnectionLostError(FtpcError):
     """The connection broke. Temporary: running again makes sense."""
 

@@ -2,35 +2,16 @@
 
 import time
 from abc import ABC, abstractmethod
-from enum import Enum
 from typing import NamedTuple
 
+from ftpd.access.door import Door, Login
+from ftpd.access.rights import Principal
 from ftpd.payload.direct import Stretch
 from ftpd.payload.files import Source
 from ftpd.store.base import Listing, Store, Upload
 from ftpd.wire.digests import Digest, chunk_count
 from ftpd.wire.messages import Entry, Reply, RequestId
 from ftpd.wire.paths import RemotePath
-
-
-class Right(Enum):
-    """What somebody may be allowed to do."""
-
-    NONE = "none"
-    """Needed for what tells nothing about files."""
-    LIST = "list"
-    READ = "read"
-    WRITE = "write"
-
-
-class Principal(NamedTuple):
-    """Who is asking. Until there is a log-in, everybody is the same."""
-
-    name: str
-    rights: frozenset[Right]
-
-
-ANONYMOUS = Principal("anonymous", frozenset(Right))
 
 
 class Transfer(NamedTuple):
@@ -88,16 +69,26 @@ class Exchange(ABC):
     """One conversation: what its commands share, and how they move payload."""
 
     store: Store
+    """As whoever is asking sees it."""
     limits: dict[str, int]
     """What `hello` tells of the server's bounds."""
+    principal: Principal
+    """Who is asking."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, door: Door) -> None:
         self.budget = budget
+        self.door = door
+        self.tries = 0
+        """How often in a row wrong credentials were shown."""
         self.uploads: dict[str, OpenUpload] = {}
         self.listing: OpenListing | None = None
         self.request_id: RequestId | None = None
         self.transfer: Transfer | None = None
         """Set by a command that moved a file."""
+
+    @abstractmethod
+    def let_in(self, login: Login) -> None:
+        """Be somebody else from here on."""
 
     @abstractmethod
     async def receive(self) -> Stretch | None:

@@ -19,7 +19,7 @@ async def hello(request: Hello, exchange: Exchange) -> Greeting:
         limits=exchange.limits,
         durability=exchange.store.durability,
         read_only=exchange.store.read_only,
-        auth=[],
+        auth=list(exchange.door.methods),
     )
 
 

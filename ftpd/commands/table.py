@@ -3,9 +3,11 @@
 from collections.abc import Awaitable, Callable
 from typing import Generic, NamedTuple, TypeVar
 
+from ftpd.access.rights import Right
+from ftpd.commands.account import auth, whoami
 from ftpd.commands.checksum import md5, sum_
 from ftpd.commands.chunks import abort, begin, chunk, commit
-from ftpd.commands.exchange import Exchange, Right
+from ftpd.commands.exchange import Exchange
 from ftpd.commands.get import get
 from ftpd.commands.greeting import hello, ping
 from ftpd.commands.listing import ls, stat
@@ -35,6 +37,8 @@ def _erase(command: Command[R]) -> Command[Request]:
 COMMANDS: dict[str, Command[Request]] = {
     "hello": _erase(Command(messages.Hello, Right.NONE, hello)),
     "ping": _erase(Command(messages.Ping, Right.NONE, ping)),
+    "auth": _erase(Command(messages.Auth, Right.NONE, auth)),
+    "whoami": _erase(Command(messages.Whoami, Right.NONE, whoami)),
     "put": _erase(Command(messages.Put, Right.WRITE, put)),
     "begin": _erase(Command(messages.Begin, Right.WRITE, begin)),
     "chunk": _erase(Command(messages.Chunk, Right.WRITE, chunk)),

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import select
 import socket
+import ssl
 import struct
 import sys
 from collections.abc import Callable
@@ -346,14 +347,14 @@ def _is_loopback(sock: socket.socket) -> bool:
     return False
 
 
-async def connect(host: str, port: int) -> Channel:
-    """Open a connection.
+async def connect(host: str, port: int, tls: ssl.SSLContext | None = None) -> Channel:
+    """Open a connection, encrypted if there is a context for that.
 
     Raises:
-        OSError: there is nobody to talk to.
+        OSError: there is nobody to talk to, or (`ssl.SSLError`) he can not be talked to in private.
     """
     loop = asyncio.get_running_loop()
     protocol = ChannelProtocol()
-    transport, _ = await loop.create_connection(lambda: protocol, host, port)
+    transport, _ = await loop.create_connection(lambda: protocol, host, port, ssl=tls)
     writer = asyncio.StreamWriter(transport, protocol, protocol.reader, loop)
     return Channel(protocol.reader, writer, protocol)

@@ -9,6 +9,9 @@ LENGTH_SIZE = 4
 MAX_HEADER = 64 * KIB
 """Largest header. A page of a listing fits; a flood of headers costs the receiver little."""
 
+MAX_STRANGERS_HEADER = 4 * KIB
+"""Largest header of somebody who has to log in and has not: a request to do so fits."""
+
 MAX_DEPTH = 8
 """Deepest nesting of a header. Ours use 3; deeper ones only serve to exhaust a parser's stack."""
 

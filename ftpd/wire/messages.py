@@ -82,6 +82,26 @@ class Ping(Request, tag="ping"):
     """Ask for a sign of life."""
 
 
+class AuthMethod(StrEnum):
+    """Ways to log in."""
+
+    TOKEN = "token"  # noqa: S105 (a word of the protocol)
+    PASSWORD = "password"  # noqa: S105 (likewise)
+
+
+class Auth(Request, tag="auth"):
+    """Log in: with a `token`, or with `user` and `password`."""
+
+    method: AuthMethod = AuthMethod.TOKEN
+    token: str = ""
+    user: str = ""
+    password: str = ""
+
+
+class Whoami(Request, tag="whoami"):
+    """Ask who is logged in."""
+
+
 class Put(Request, tag="put"):
     """Store one file whose bytes follow at once."""
 
@@ -197,6 +217,13 @@ class Pong(Reply):
     """The server's clock, in whole seconds since 1970."""
 
     time: int
+
+
+class Identity(Reply):
+    """Who is logged in, and what he may do somewhere."""
+
+    user: str
+    rights: list[str]
 
 
 class Stored(Reply):

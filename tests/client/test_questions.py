@@ -140,7 +140,7 @@ async def test_stream_needs_a_name(client: Client) -> None:
 )
 def test_address(text: str, expected: tuple[str, int, str]) -> None:
     """The address of a server is a host, a host with a port, or a URL."""
-    assert expected == parse_address(text)
+    assert expected == parse_address(text)[:3]
 
 
 @pytest.mark.parametrize(
@@ -154,8 +154,7 @@ def test_address(text: str, expected: tuple[str, int, str]) -> None:
         ("host:port", "HOST"),
         ("user@host", "HOST"),
         ("ftp://host", "scheme"),
-        ("ftpds://host", "encryption"),
-        ("ftpd://user:secret@host", "log-in"),
+        ("ftpd://user:secret@host", "log in"),
         ("ftpd://host/?a", "%3F"),
         ("ftpd://[::1", "URL"),
         ("ftpd://", "HOST"),

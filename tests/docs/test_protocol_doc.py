@@ -26,6 +26,8 @@ VECTORS = json.loads((ROOT / "tests" / "vectors" / "digests.json").read_text("as
 REPLIES: dict[str, dict[str, type[msgspec.Struct]]] = {
     "hello": {"reply": messages.Greeting},
     "ping": {"reply": messages.Pong},
+    "auth": {"reply": messages.Identity},
+    "whoami": {"reply": messages.Identity},
     "put": {"reply": messages.Stored},
     "begin": {"reply": messages.Begun},
     "chunk": {"reply": messages.Confirmed},

@@ -45,8 +45,9 @@ def assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> Non
         (["--max-connections", "0"], ["--max-connections"]),
         (["--durability", "some"], ["--durability", "full", "none"]),
         (["--log-format", "xml"], ["--log-format", "text", "json"]),
-        (["--host", "0.0.0.0"], ["0.0.0.0", "--insecure", "log-in"]),  # noqa: S104 (refused)
-        (["--host", "server.example"], ["--insecure"]),
+        (["--host", "0.0.0.0", "--read-only"], ["--read-only", "--access"]),  # noqa: S104 (refused)
+        (["--tls-cert", "cert.pem"], ["--tls-key"]),
+        (["--tls-cert", "none.pem", "--tls-key", "none.pem"], ["none.pem"]),
         (["--host", "192.0.2.1", "--insecure"], ["192.0.2.1"]),
     ],
     ids=" ".join,

@@ -9,7 +9,7 @@ def test_codes_are_stable() -> None:
         "bad_frame", "bad_request", "unknown_command", "bad_path", "not_found", "exists", "is_directory",
         "not_directory", "not_regular", "symlink", "bad_range", "integrity", "changed", "unknown_upload", "incomplete",
         "bad_cursor", "no_space", "forbidden", "read_only", "busy", "timeout", "going_away", "unavailable", "io_error",
-        "internal", "lease_lost",
+        "internal", "lease_lost", "unauthorized", "tls_required",
     }  # fmt: skip
     assert known == {code.value for code in ErrorCode}
 

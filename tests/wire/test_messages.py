@@ -15,6 +15,8 @@ from ftpd.wire.messages import Request, parse
 FULL: dict[str, tuple[type[Request], Header]] = {
     "hello": (messages.Hello, {"version": 2, "client": "x/1"}),
     "ping": (messages.Ping, {}),
+    "auth": (messages.Auth, {"method": "password", "token": "t", "user": "u", "password": "p"}),
+    "whoami": (messages.Whoami, {}),
     "put": (
         messages.Put,
         {"filename": "a", "filesize": 3, "blake3": "b", "md5": "m", "sha256": "s", "if_exists": "rename",
@@ -195,6 +197,7 @@ REPLIES: list[messages.Reply] = [
     messages.Greeting(version=1, server="s", features=["f"], limits={"l": 1}, durability=messages.Durability.FULL,
                       read_only=True, auth=["a"]),
     messages.Pong(time=1),
+    messages.Identity(user="u", rights=["read"]),
     messages.Stored(filename="é/b", filesize=3, root="r", skipped=True),
     messages.Begun(upload="u", chunk_size=1, have=[(0, 3)]),
     messages.Confirmed(index=1),

@@ -20,6 +20,8 @@ VECTORS = Path(__file__).parent.parent / "vectors"
 REPLIES: dict[str, type[messages.Reply]] = {
     "hello": messages.Greeting,
     "ping": messages.Pong,
+    "auth": messages.Identity,
+    "whoami": messages.Identity,
     "put": messages.Stored,
     "begin": messages.Begun,
     "chunk": messages.Confirmed,

@@ -17,6 +17,9 @@ VERBS = {
     "resume": ("ftpc.cli.resume", "go on with them"),
     "cancel": ("ftpc.cli.cancel", "forget one of them"),
     "ping": ("ftpc.cli.ping", "ask the server for a sign of life"),
+    "login": ("ftpc.cli.login", "log in to a server, and remember how"),
+    "logout": ("ftpc.cli.logout", "forget how"),
+    "whoami": ("ftpc.cli.whoami", "tell who is logged in, and what he may do"),
 }
 """Where each verb is; only the one that is asked for is imported."""
 
@@ -73,7 +76,7 @@ def _find_verb(arguments: Sequence[str]) -> int | None:
     for place, argument in enumerate(arguments):
         if skip:
             skip = False
-        elif argument in {"--server", "-j", "--jobs"}:
+        elif argument in {"--server", "--ca", "-j", "--jobs"}:
             skip = True
         elif not argument.startswith("-"):
             return place if argument in VERBS or argument in ALIASES else None

@@ -15,6 +15,7 @@ from ftpc.errors import (
     LocalNotFoundError,
     RefusedError,
     RemoteNameError,
+    TrustError,
 )
 
 
@@ -39,6 +40,7 @@ class Exit(IntEnum):
 _BY_KIND: tuple[tuple[type[FtpcError], Exit], ...] = (
     (AddressError, Exit.USAGE),
     (RemoteNameError, Exit.USAGE),
+    (TrustError, Exit.FORBIDDEN),
     (LocalNotFoundError, Exit.NOT_FOUND),
     (LocalFileError, Exit.LOCAL),
     (ConnectError, Exit.TEMPORARY),
@@ -58,6 +60,8 @@ _BY_CODE = {
     "lease_lost": Exit.CONFLICT,
     "unavailable": Exit.TEMPORARY,
     "forbidden": Exit.FORBIDDEN,
+    "unauthorized": Exit.FORBIDDEN,
+    "tls_required": Exit.FORBIDDEN,
     "read_only": Exit.FORBIDDEN,
     "symlink": Exit.FORBIDDEN,
     "exists": Exit.CONFLICT,

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from ftpc.address import DEFAULT_SERVER
 from ftpc.cli.exits import Exit
+from ftpc.cli.state import default_server
 from ftpc.connection import CONNECT_S, RETRIES, STALL_S
 
 
@@ -43,9 +44,10 @@ def new_parser(verb: str, description: str, examples: str, *, help_options: Sequ
     parser.add_argument(
         "--server",
         metavar="HOST[:PORT]|URL",
-        default=os.environ.get("FTPC_SERVER") or DEFAULT_SERVER,
-        help=f"the server (default: FTPC_SERVER in the environment, else {DEFAULT_SERVER})",
+        default=os.environ.get("FTPC_SERVER") or default_server() or DEFAULT_SERVER,
+        help=f"the server (default: FTPC_SERVER in the environment, else that of ftpc login, else {DEFAULT_SERVER})",
     )
+    parser.add_argument("--ca", metavar="FILE", help="who vouches for servers (certificates, PEM); then no pin counts")
     parser.add_argument("--json", action="store_true", help="print JSON for programs (docs/json.md)")
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress and no summary")
     parser.add_argument(

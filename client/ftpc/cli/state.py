@@ -1,13 +1,61 @@
-"""Where this user's unfinished uploads are remembered, on this machine."""
+"""What is remembered for this user on this machine: unfinished transfers, servers, credentials."""
 
 import os
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ftpc.address import Address
 
 
-def state_folder() -> Path:
+def state_folder() -> "Path":
     """Give the folder (XDG Base Directory Specification 0.8: `$XDG_STATE_HOME`, else `~/.local/state`)."""
-    base = os.environ.get("XDG_STATE_HOME", "")
+    from pathlib import Path
+
+    return Path(_base("XDG_STATE_HOME", ".local/state"), "ftpc", "jobs")
+
+
+def config_folder() -> "Path":
+    """Give the folder of what lasts (`$XDG_CONFIG_HOME`, else `~/.config`)."""
+    from pathlib import Path
+
+    return Path(_base("XDG_CONFIG_HOME", ".config"), "ftpc")
+
+
+def has_credentials() -> bool:
+    """Whether anything is remembered to log in anywhere. Asked by every command, so without `pathlib`."""
+    return os.access(f"{_base('XDG_CONFIG_HOME', '.config')}/ftpc/credentials.json", os.F_OK)
+
+
+def _base(variable: str, below_home: str) -> str:
+    base = os.environ.get(variable, "")
     if not os.path.isabs(base):  # noqa: PTH117 (the specification: relative ones are to be ignored)
         base = os.environ.get("LOCALAPPDATA", "") if sys.platform == "win32" else ""
-    return (Path(base) if base else Path.home() / ".local" / "state") / "ftpc" / "jobs"
+    return base or os.path.expanduser(f"~/{below_home}")  # noqa: PTH111 (no pathlib at start)
+
+
+def default_server() -> str | None:
+    """Give the server that was logged in to last, if any was."""
+    try:
+        with open(f"{_base('XDG_CONFIG_HOME', '.config')}/ftpc/server", encoding="utf-8") as file:  # noqa: PTH123 (as above)
+            return file.read().strip() or None
+    except (OSError, UnicodeError):
+        return None
+
+
+def remember_server(address: "Address") -> None:
+    """Make a server the default."""
+    folder = config_folder()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    suffix = f"/{address.folder}" if address.folder else ""
+    scheme = "" if address.is_encrypted else "ftpd://"
+    (folder / "server").write_text(f"{scheme}{address}{suffix}\n", encoding="utf-8")
+
+
+def forget_server(address: "Address") -> None:
+    """Make it the default no more."""
+    known = default_server()
+    if known is not None and known.removeprefix("ftpd://").partition("/")[0] in str(address):
+        (config_folder() / "server").unlink(missing_ok=True)

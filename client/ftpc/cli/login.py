@@ -1,0 +1,68 @@
+"""`ftpc login`: log in to a server, and remember how."""
+
+import getpass
+import sys
+from argparse import Namespace
+
+from ftpc.address import Address, parse_address
+from ftpc.cli.exits import Exit
+from ftpc.cli.options import Parser, new_parser
+from ftpc.cli.state import config_folder, remember_server
+from ftpc.cli.terminal import Terminal
+from ftpc.client import Client, connect
+from ftpc.credentials import Credentials, CredentialStore
+from ftpc.errors import FtpcError
+from ftpc.trust import KnownServers, Trust
+
+EXAMPLES = """\
+  ftpc login 'ftpds://host:9527#sha256:…'   as the server prints it; asks for a token
+  ftpc login ftpds://host --user alice      asks for a password
+  ftpc login ftpds://host < token.txt       reads it from standard input
+"""
+
+
+def make_parser(verb: str) -> Parser:
+    """Make the parser of its command line."""
+    parser = new_parser(verb, "Log in to a server, and remember how. From then on it is the default server.", EXAMPLES)
+    parser.add_argument("url", metavar="URL", help="the server, with its pin if it has one")
+    parser.add_argument("--user", default="", metavar="NAME", help="log in with the password of a user, not a token")
+    return parser
+
+
+async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
+    """Try the credentials, and keep them if they are right."""
+    del client
+    address = parse_address(args.url)
+    if not address.is_encrypted and address.host not in {"127.0.0.1", "::1", "localhost"}:
+        raise FtpcError(f"{address}: a secret is not sent in the clear; use ftpds://{address.place}")
+    known = KnownServers(config_folder() / "known_servers")
+    async with connect(args.url, connections=1, trust=Trust(known=known), retries=0) as anybody:
+        greeting = await anybody.hello()
+        if not greeting.auth:
+            _remember(address, known)
+            terminal.say(f"{address}: nobody has to log in there; it is the default server now")
+            return Exit.OK
+    credentials = Credentials(_ask(args.user, address), args.user)
+    async with connect(args.url, trust=Trust(known=known), credentials=credentials, retries=0) as somebody:
+        identity = await somebody.whoami()
+    _remember(address, known)
+    where = CredentialStore(config_folder()).keep(address.place, credentials)
+    terminal.say(f"logged in to {address} as {identity.user}; remembered in {where}; it is the default server now")
+    return Exit.OK
+
+
+def _remember(address: Address, known: KnownServers) -> None:
+    if address.pin:
+        known.remember(address.place, address.pin)
+    remember_server(address)
+
+
+def _ask(user: str, address: Address) -> str:
+    """Ask for the secret; it is never on a command line."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        secret = sys.stdin.readline().strip("\r\n") if sys.stdin is not None else ""
+    else:
+        secret = getpass.getpass(f"{f'password of {user}' if user else 'token'} for {address}: ")
+    if not secret:
+        raise FtpcError("nothing was given to log in with")
+    return secret

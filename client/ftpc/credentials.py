@@ -1,0 +1,127 @@
+"""What is shown to log in, and where it is kept: the system's keyring if there is one, else a file of our own (0600).
+
+Nothing of it is ever printed, logged, or handed to another program.
+"""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple, Protocol, cast
+
+from ftpc.errors import LocalFileError
+from ftpd.wire.messages import Auth, AuthMethod
+
+SERVICE = "ftpc"
+"""Under which name the keyring has our entries."""
+
+
+class Credentials(NamedTuple):
+    """A token, or a user's password."""
+
+    secret: str
+    user: str = ""
+    """Whose password it is; empty for a token."""
+
+    def __repr__(self) -> str:
+        return f"<Credentials {'password of ' + self.user if self.user else 'token'}>"
+
+    @property
+    def request(self) -> Auth:
+        """What is sent to log in."""
+        if self.user:
+            return Auth(method=AuthMethod.PASSWORD, user=self.user, password=self.secret)
+        return Auth(token=self.secret)
+
+
+class _Keyring(Protocol):
+    def get_password(self, service: str, name: str) -> str | None: ...
+    def set_password(self, service: str, name: str, secret: str) -> None: ...
+    def delete_password(self, service: str, name: str) -> None: ...
+
+
+class CredentialStore:
+    """The credentials of one user of this machine, by server (`HOST:PORT`)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "credentials.json"
+
+    def get(self, place: str) -> Credentials | None:
+        """Give what logs in to a server.
+
+        Raises:
+            LocalFileError: the file can not be read, or others can read it.
+        """
+        entry = self._read().get(place)
+        if entry is None:
+            return None
+        user, secret = entry.get("user", ""), entry.get("secret")
+        if secret is None and (keyring := _keyring()) is not None:
+            with contextlib.suppress(Exception):  # whatever a keyring raises: it is locked, or gone
+                secret = keyring.get_password(SERVICE, place)
+        return Credentials(secret, user) if secret else None
+
+    def keep(self, place: str, credentials: Credentials) -> str:
+        """Keep them; say where. Raises as `get` does."""
+        entry = {"user": credentials.user}
+        where = "the system's keyring"
+        keyring = _keyring()
+        try:
+            if keyring is None:
+                raise LookupError
+            keyring.set_password(SERVICE, place, credentials.secret)
+        except Exception:  # noqa: BLE001 (whatever a keyring raises)
+            where = str(self._file)
+            entry["secret"] = credentials.secret
+        self._write({**self._read(), place: entry})
+        return where
+
+    def forget(self, place: str) -> bool:
+        """Drop them. Returns whether there were any. Raises as `get` does."""
+        entries = self._read()
+        entry = entries.pop(place, None)
+        if entry is None:
+            return False
+        if "secret" not in entry and (keyring := _keyring()) is not None:
+            with contextlib.suppress(Exception):  # as above
+                keyring.delete_password(SERVICE, place)
+        self._write(entries)
+        return True
+
+    def _read(self) -> dict[str, dict[str, str]]:
+        try:
+            fd = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return {}
+        except OSError as exc:
+            raise LocalFileError(f"{self._file}: {exc.strerror}") from exc
+        with open(fd, encoding="utf-8") as file:  # noqa: PTH123 (a descriptor)
+            mode = os.fstat(fd).st_mode & 0o777
+            if os.name == "posix" and mode & 0o077:
+                raise LocalFileError(f"{self._file}: others can read it (mode {mode:o}); run: chmod 600 {self._file}")
+            try:
+                return cast("dict[str, dict[str, str]]", json.load(file))
+            except ValueError as exc:
+                raise LocalFileError(f"{self._file}: it is damaged; remove it and log in again") from exc
+
+    def _write(self, entries: dict[str, dict[str, str]]) -> None:
+        hidden = self._file.with_suffix(f".{os.getpid()}")
+        try:
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(hidden, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123 (a descriptor)
+                json.dump(entries, file, indent=1)
+            hidden.replace(self._file)
+        except OSError as exc:
+            raise LocalFileError(f"{self._file}: {exc.strerror}") from exc
+
+
+def _keyring() -> _Keyring | None:
+    """Give the system's keyring, if the package `keyring` is installed and finds one."""
+    try:
+        import keyring
+        from keyring.backends import fail
+
+        return None if isinstance(keyring.get_keyring(), fail.Keyring) else cast("_Keyring", keyring)
+    except Exception:  # noqa: BLE001 (not installed, no D-Bus, no session: there is none)
+        return None

@@ -1,0 +1,86 @@
+"""Tokens and passwords: how they are made, kept and compared. Nothing here is ever logged."""
+
+import asyncio
+import hashlib
+import hmac
+import re
+import secrets
+from typing import NamedTuple
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+MAX_PASSWORD = 1024
+"""Longest password in bytes: hashing takes time in proportion."""
+
+PASSWORDS_AT_ONCE = 2
+"""Passwords that are being compared at the same time: each takes 64 MiB and a processor."""
+
+_TOKEN = re.compile(r"ftk_([0-9a-f]{10})_[A-Za-z0-9_-]{43}")
+
+# RFC 9106, section 4, second recommended option (low memory): 64 MiB, 3 passes, 4 lanes.
+_hasher = PasswordHasher()
+_decoy = _hasher.hash(secrets.token_hex(16))
+
+
+class NewToken(NamedTuple):
+    """A token that has just been made; its text is known now and never again."""
+
+    id: str
+    text: str
+    sha256: str
+
+
+def new_token() -> NewToken:
+    """Make a token of 256 random bits. It names itself, so that it can be found and revoked."""
+    name = secrets.token_hex(5)
+    text = f"ftk_{name}_{secrets.token_urlsafe(32)}"
+    return NewToken(name, text, digest_of(text))
+
+
+def token_id(text: str) -> str | None:
+    """Give the name of a token, or None if it is none."""
+    found = _TOKEN.fullmatch(text)
+    return found[1] if found else None
+
+
+def digest_of(token: str) -> str:
+    """Give what is kept of a token. It has more entropy than can be guessed, so a fast hash is enough."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def is_token(text: str, sha256: str) -> bool:
+    """Compare a token with what was kept of it, in a time that tells nothing."""
+    return hmac.compare_digest(digest_of(text), sha256)
+
+
+def hash_password(password: str) -> str:
+    """Give what is kept of a password (argon2id).
+
+    Raises:
+        ValueError: it is empty or too long.
+    """
+    if not 0 < len(password.encode()) <= MAX_PASSWORD:
+        raise ValueError(f"a password has 1 to {MAX_PASSWORD} bytes")
+    return _hasher.hash(password)
+
+
+class PasswordChecker:
+    """Compares passwords, few at a time and in threads."""
+
+    def __init__(self) -> None:
+        self._room = asyncio.Semaphore(PASSWORDS_AT_ONCE)
+
+    async def is_right(self, password: str, kept: str | None) -> bool:
+        """Compare a password with what was kept of it. Takes as long where there is nothing to compare with."""
+        if len(password.encode()) > MAX_PASSWORD:
+            return False
+        async with self._room:
+            return await asyncio.to_thread(_verify, kept or _decoy, password) and kept is not None
+
+
+def _verify(kept: str, password: str) -> bool:
+    try:
+        return _hasher.verify(kept, password)
+    except (VerificationError, InvalidHashError):
+        return False

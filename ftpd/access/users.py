@@ -1,0 +1,213 @@
+"""The file of users: one TOML document that programs write and people can read.
+
+    [users.alice]
+    home = "alice"
+    rights = ["list", "read", "write", "overwrite", "delete"]
+    password = "$argon2id$…"
+
+    [users.alice.paths]
+    "inbox" = ["write"]
+
+    [tokens.0a1b2c3d4e]
+    user = "alice"
+    sha256 = "…"
+    label = "laptop"
+    expires = 2027-01-01T00:00:00Z
+
+`anonymous` is whoever has not logged in. A file with a mistake is refused as a whole, with the line it is in.
+"""
+
+import contextlib
+import datetime as dt
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from ftpd.access.rights import ROOT, Grant, Principal, narrowed, parse_rights
+from ftpd.tls import IdentityError, check_private
+from ftpd.wire.errors import FtpdError
+from ftpd.wire.paths import RemotePath
+
+USER_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}")
+
+ANONYMOUS_NAME = "anonymous"
+
+
+class UsersError(Exception):
+    """The file can not be used, or not changed like this; the message says what to do."""
+
+
+class User(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Somebody, as the file has it."""
+
+    rights: list[str] = []
+    home: str = ""
+    paths: dict[str, list[str]] = {}
+    password: str | None = None
+
+
+class Token(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A token of a user; `rights` and `path` leave only some of what the user may do."""
+
+    user: str
+    sha256: str
+    label: str = ""
+    created: dt.datetime | None = None
+    expires: dt.datetime | None = None
+    rights: list[str] | None = None
+    path: str = ""
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether its time is over."""
+        return self.expires is not None and self.expires <= dt.datetime.now(dt.UTC)
+
+
+class Users(msgspec.Struct, forbid_unknown_fields=True):
+    """All users and tokens."""
+
+    users: dict[str, User] = {}
+    tokens: dict[str, Token] = {}
+
+    def principal(self, name: str, token: Token | None = None) -> Principal | None:
+        """Say what a user may do, with a token perhaps less; None if there is no such user."""
+        user = self.users.get(name)
+        if user is None:
+            return None
+        grants = [Grant(ROOT, parse_rights(user.rights))]
+        grants += [Grant(RemotePath.parse(path), parse_rights(words)) for path, words in user.paths.items()]
+        principal = Principal(name, tuple(grants), RemotePath.parse_folder(user.home))
+        if token is None or (token.rights is None and not token.path):
+            return principal
+        rights = None if token.rights is None else parse_rights(token.rights)
+        return narrowed(principal, RemotePath.parse_folder(token.path), rights)
+
+
+def load(file: Path) -> Users:
+    """Read the file. If it is not there, there are no users.
+
+    Raises:
+        UsersError: it can not be read, others can, or it has a mistake; the message has the line.
+    """
+    if not file.exists():
+        return Users()
+    text = ""
+    try:
+        check_private(file)
+        text = file.read_text(encoding="utf-8")
+        users = _convert(tomllib.loads(text))
+    except IdentityError as exc:
+        raise UsersError(str(exc)) from exc
+    except (OSError, UnicodeError) as exc:
+        raise UsersError(f"{file}: {getattr(exc, 'strerror', None) or exc}") from exc
+    except tomllib.TOMLDecodeError as exc:
+        raise UsersError(f"{file}: {exc}") from exc
+    except msgspec.ValidationError as exc:
+        raise UsersError(f"{file}: {_with_line(text, str(exc))}") from exc
+    _check(users, file, text)
+    return users
+
+
+def _convert(document: dict[str, object]) -> Users:
+    """Read the tables one by one, so that a mistake can be said to be in one of them."""
+    users = Users()
+    for kind, rows in document.items():
+        if kind not in {"users", "tokens"} or not isinstance(rows, dict):
+            raise msgspec.ValidationError(f"there are tables [users.NAME] and [tokens.ID], no {kind!r}")
+        for name, row in rows.items():
+            try:
+                if kind == "users":
+                    users.users[name] = msgspec.convert(row, User)
+                else:
+                    users.tokens[name] = msgspec.convert(row, Token)
+            except msgspec.ValidationError as exc:
+                raise msgspec.ValidationError(f"{exc} - at `$.{kind}.{name}`") from exc
+    return users
+
+
+def _check(users: Users, file: Path, text: str) -> None:
+    for name in users.users:
+        try:
+            if USER_NAME.fullmatch(name) is None:
+                raise ValueError(f"{name!r} is no name for a user: a-z, 0-9, _ . and -, at most 32")
+            users.principal(name)
+        except (ValueError, FtpdError) as exc:
+            raise UsersError(f"{file}: {_with_line(text, f'{exc} - at `$.users.{name}`')}") from exc
+    for name, token in users.tokens.items():
+        try:
+            if users.principal(token.user, token) is None:
+                raise ValueError(f"there is no user {token.user!r}")
+            if token.expires is not None and token.expires.tzinfo is None:
+                raise ValueError("`expires` needs a time zone, as in 2027-01-01T00:00:00Z")
+        except (ValueError, FtpdError) as exc:
+            raise UsersError(f"{file}: {_with_line(text, f'{exc} - at `$.tokens.{name}`')}") from exc
+
+
+def _with_line(text: str, message: str) -> str:
+    """Add the line of the table that a message is about, which it names by its path: `$.users.alice.home`."""
+    found = re.search(r"\$\.(users|tokens)\.([^.`\[]+)", message)
+    if found is None:
+        return message
+    head = re.compile(rf'\s*\[{found[1]}\."?{re.escape(found[2])}"?[.\]]')
+    line = next((number for number, line in enumerate(text.splitlines(), 1) if head.match(line)), None)
+    return message if line is None else f"line {line}: {message}"
+
+
+@contextlib.contextmanager
+def edit(file: Path) -> Iterator[Users]:
+    """Change the file: what the block does to the users is written when it ends well. One process at a time.
+
+    Raises:
+        UsersError: the file has a mistake, or can not be written.
+    """
+    import fcntl  # noqa: PLC0415 (only where there are such locks is there a server)
+
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(file.parent / "users.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        raise UsersError(f"{file.parent}: {exc.strerror}") from exc
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        users = load(file)
+        yield users
+        _write(file, dump(users))
+    finally:
+        os.close(lock)
+
+
+def dump(users: Users) -> str:
+    """Write users as TOML. Its strings are a superset of those of JSON, which `json` writes."""
+    parts = ["# Users and tokens of ftpd. Change it with `ftpd user` and `ftpd token`, or by hand.\n"]
+    for kind, table in (("users", users.users), ("tokens", users.tokens)):
+        for name, row in sorted(table.items()):
+            parts.append(f"\n[{kind}.{json.dumps(name)}]\n")
+            fields: Mapping[str, object] = msgspec.to_builtins(row, builtin_types=(dt.datetime,))
+            parts += [f"{key} = {_value(value)}\n" for key, value in fields.items() if value is not None]
+    return "".join(parts)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, dt.datetime):
+        return value.astimezone(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(key)} = {_value(inner)}" for key, inner in value.items()) + " }"
+    return json.dumps(value)
+
+
+def _write(file: Path, text: str) -> None:
+    hidden = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        fd = os.open(hidden, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        with open(fd, "w", encoding="utf-8") as out:  # noqa: PTH123 (a descriptor)
+            out.write(text)
+            out.flush()
+            os.fsync(fd)
+        hidden.replace(file)
+    except OSError as exc:
+        raise UsersError(f"{file}: {exc.strerror}") from exc

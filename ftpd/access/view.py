@@ -1,0 +1,215 @@
+"""A store as somebody sees it: his home is its root, and nothing happens that he may not do.
+
+All rights on paths are decided here, on the same parsed path that is then opened. Who may not know that something is
+there is told that it is not.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+
+from ftpd.access.rights import Principal, Right
+from ftpd.payload.direct import Stretch
+from ftpd.store.base import Details, Listing, OpenChunk, SmallFile, Store, StoredFile, Upload, UploadPlan
+from ftpd.wire.digests import Buffer, Digest, Tree
+from ftpd.wire.errors import ErrorCode, FtpdError
+from ftpd.wire.messages import Algorithm, Entry, IfExists
+from ftpd.wire.paths import RemotePath
+
+
+class View(Store):
+    """A store through the eyes of a principal."""
+
+    def __init__(self, store: Store, principal: Principal) -> None:
+        self._store = store
+        self._principal = principal
+        self._home = principal.home.parts
+        self.durability = store.durability
+        self.read_only = store.read_only
+
+    async def stat(self, path: RemotePath, *, sync: bool = False) -> tuple[Details, Tree | None]:
+        """See `Store.stat`."""
+        if not (Right.READ in self._principal.rights_at(path) or self._principal.sees_below(path)):
+            self._check(path, Right.LIST)
+        with self._errors():
+            return await self._store.stat(self._full(path), sync=sync)
+
+    async def list(self, path: RemotePath, *, long: bool) -> Listing:
+        """See `Store.list`."""
+        may_list = Right.LIST in self._principal.rights_at(path)
+        if not may_list and not self._principal.sees_below(path):
+            self._check(path, Right.LIST)
+        with self._errors():
+            listing = await self._store.list(self._full(path), long=long)
+        return _FilteredListing(listing, self._principal, path)
+
+    async def open(self, path: RemotePath) -> StoredFile:
+        """See `Store.open`."""
+        self._check(path, Right.READ)
+        with self._errors():
+            return await self._store.open(self._full(path))
+
+    async def begin(self, plan: UploadPlan) -> Upload | None:
+        """See `Store.begin`."""
+        inner = self._inner(plan)
+        with self._errors():
+            upload = await self._store.begin(inner)
+        return self._wrapped(upload)
+
+    async def resume(self, name: str, plan: UploadPlan) -> Upload | None:
+        """See `Store.resume`."""
+        inner = self._inner(plan)
+        with self._errors():
+            upload = await self._store.resume(name, inner)
+        return self._wrapped(upload)
+
+    async def put_all(self, files: Sequence[SmallFile]) -> Sequence[RemotePath | FtpdError | None]:
+        """See `Store.put_all`."""
+        results: list[RemotePath | FtpdError | None] = []
+        allowed: list[SmallFile] = []
+        for file in files:
+            try:
+                allowed.append(file._replace(plan=self._inner(file.plan)))
+                results.append(None)
+            except FtpdError as exc:
+                results.append(exc)
+        with self._errors():
+            answers = iter(await self._store.put_all(allowed) if allowed else ())
+        return [result if result is not None else self._outer(next(answers)) for result in results]
+
+    async def sweep(self) -> None:
+        """See `Store.sweep`."""
+        await self._store.sweep()
+
+    async def checksum(self, path: RemotePath, algorithm: Algorithm) -> str:
+        """See `Store.checksum`."""
+        self._check(path, Right.READ)
+        with self._errors():
+            return await self._store.checksum(self._full(path), algorithm)
+
+    async def close(self) -> None:
+        """Do nothing: the store is not ours."""
+
+    def _check(self, path: RemotePath, right: Right) -> None:
+        held = self._principal.rights_at(path)
+        if right in held:
+            return
+        if right is not Right.WRITE and not held & {Right.LIST, Right.READ}:  # whether it is there is not to be known
+            raise FtpdError(ErrorCode.NOT_FOUND, f"{path}: there is no such file or folder")
+        raise FtpdError(ErrorCode.FORBIDDEN, f"{path}: {self._principal.name} may not {_DOING[right]}")
+
+    def _inner(self, plan: UploadPlan) -> UploadPlan:
+        self._check(plan.path, Right.WRITE)
+        if_exists = plan.if_exists
+        if if_exists is IfExists.OVERWRITE and Right.OVERWRITE not in self._principal.rights_at(plan.path):
+            if_exists = IfExists.FAIL  # decided by the kernel, in the step that gives the name
+        return plan._replace(path=self._full(plan.path), if_exists=if_exists)
+
+    def _full(self, path: RemotePath) -> RemotePath:
+        return RemotePath((*self._home, *path.parts)) if self._home else path
+
+    def _own(self, path: RemotePath) -> RemotePath:
+        return RemotePath(path.parts[len(self._home) :])
+
+    def _wrapped(self, upload: Upload | None) -> Upload | None:
+        return _HomeUpload(upload, self._own, self._errors) if upload is not None and self._home else upload
+
+    def _outer(self, answer: RemotePath | FtpdError | None) -> RemotePath | FtpdError | None:
+        if isinstance(answer, RemotePath):
+            return self._own(answer)
+        return self._stripped(answer) if isinstance(answer, FtpdError) else None
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Let errors out with names as the user knows them."""
+        try:
+            yield
+        except FtpdError as exc:
+            raise self._stripped(exc) from exc
+
+    def _stripped(self, exc: FtpdError) -> FtpdError:
+        home = "/".join(self._home) + "/"
+        if self._home and exc.message.startswith(home):
+            return FtpdError(exc.code, exc.message.removeprefix(home), **exc.facts)
+        return exc
+
+
+_DOING = {
+    Right.LIST: "list it",
+    Right.READ: "read it",
+    Right.WRITE: "write there",
+}
+
+
+class _FilteredListing(Listing):
+    """A listing without the names that are not to be seen."""
+
+    def __init__(self, listing: Listing, principal: Principal, folder: RemotePath) -> None:
+        self._listing = listing
+        self._principal = principal
+        self._folder = folder
+
+    async def next(self, limit: int) -> list[Entry]:
+        """See `Listing.next`."""
+        while page := await self._listing.next(limit):
+            self.unnameable = self._listing.unnameable
+            if seen := [entry for entry in page if self._is_seen(entry.name)]:
+                return seen
+        return []
+
+    async def close(self) -> None:
+        """See `Listing.close`."""
+        await self._listing.close()
+
+    def _is_seen(self, name: str) -> bool:
+        path = RemotePath((*self._folder.parts, name))
+        return bool(self._principal.rights_at(path) & {Right.LIST, Right.READ}) or self._principal.sees_below(path)
+
+
+class _HomeUpload(Upload):
+    """An upload whose names are those that its sender knows."""
+
+    def __init__(
+        self,
+        upload: Upload,
+        own: Callable[[RemotePath], RemotePath],
+        errors: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._upload = upload
+        self._own = own
+        self._errors = errors
+        self.name = upload.name
+
+    @property
+    def leaves(self) -> dict[int, bytes]:  # type: ignore[override] # that of the upload itself
+        """See `Upload.leaves`."""
+        return self._upload.leaves
+
+    async def write(self, offset: int, data: Buffer | Stretch, digest: Digest) -> int:
+        """See `Upload.write`."""
+        with self._errors():
+            return await self._upload.write(offset, data, digest)
+
+    async def fill(self, chunk: OpenChunk, data: Buffer | Stretch) -> None:
+        """See `Upload.fill`."""
+        with self._errors():
+            await self._upload.fill(chunk, data)
+
+    async def reopen(self, index: int) -> None:
+        """See `Upload.reopen`."""
+        with self._errors():
+            await self._upload.reopen(index)
+
+    async def publish(self, tree: Tree) -> RemotePath | None:
+        """See `Upload.publish`."""
+        with self._errors():
+            path = await self._upload.publish(tree)
+        return None if path is None else self._own(path)
+
+    async def suspend(self) -> None:
+        """See `Upload.suspend`."""
+        await self._upload.suspend()
+
+    async def discard(self) -> None:
+        """See `Upload.discard`."""
+        await self._upload.discard()

@@ -1,0 +1,105 @@
+"""How clients come in: which key and certificate the server shows, and who is let in. Safe without being asked to be.
+
+Where only this machine can connect, and nobody has made a user, everybody may do everything. Where others can, there is
+TLS, and somebody has to log in; what is missing for that at the first start is made.
+"""
+
+import os
+import ssl
+from pathlib import Path
+from typing import NamedTuple
+
+from ftpd.access.credentials import new_token
+from ftpd.access.door import Door, UsersDoor
+from ftpd.access.users import Token, User, UsersError, edit
+from ftpd.config import Config, ConfigError
+from ftpd.tls import IdentityError, own_identity, pin_of, server_context
+from ftpd.wire.paths import STATE_FOLDER
+
+USERS = "users.toml"
+OWNER = "owner"
+"""The user that is made at the first start."""
+
+
+class Entrance(NamedTuple):
+    """What clients meet."""
+
+    door: Door
+    tls: ssl.SSLContext | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    token: str | None = None
+    """A token that has just been made, for the person who starts the server."""
+
+    @property
+    def pin(self) -> str:
+        """What clients know the certificate by."""
+        return pin_of(self.certificate) if self.certificate else ""
+
+    def reload(self) -> None:
+        """Read key and certificate again; conversations under way go on with the old ones.
+
+        Raises:
+            ConfigError: they can not be used. The old ones stay.
+        """
+        if self.tls is None or self.certificate is None or self.key is None:
+            return
+        try:
+            server_context(self.certificate, self.key)
+            self.tls.load_cert_chain(self.certificate, self.key)
+        except (IdentityError, OSError) as exc:
+            raise ConfigError(str(exc)) from exc
+
+
+def open_entrance(config: Config) -> Entrance:
+    """Make what is missing, and read what is there.
+
+    Raises:
+        ConfigError: with what to change.
+    """
+    is_open = config.is_public and not config.insecure
+    try:
+        users = config.access_folder / USERS
+        token = _make_owner(config, users) if is_open and not users.exists() else None
+        door = UsersDoor(users) if users.exists() else Door()
+        if is_open and isinstance(door, UsersDoor) and not door.has_credentials:
+            raise ConfigError(f"--host {config.host}: nobody could log in; make a token first: ftpd token create USER")
+        return _with_tls(config, door, token, is_open=is_open)
+    except (IdentityError, UsersError) as exc:
+        raise ConfigError(str(exc)) from exc
+
+
+def _with_tls(config: Config, door: Door, token: str | None, *, is_open: bool) -> Entrance:
+    if config.tls_cert is not None or config.tls_key is not None:
+        if config.tls_cert is None or config.tls_key is None:
+            raise ConfigError("--tls-cert and --tls-key belong together")
+        certificate, key = config.tls_cert, config.tls_key
+    elif config.tls or is_open:
+        _make_state_folder(config)
+        certificate, key = own_identity(config.access_folder, config.host)
+    else:
+        return Entrance(door)
+    return Entrance(door, server_context(certificate, key), certificate, key, token)
+
+
+def _make_owner(config: Config, users: Path) -> str:
+    """Make a first user who may do everything, and a token."""
+    _make_state_folder(config)
+    token = new_token()
+    with edit(users) as found:
+        found.users[OWNER] = User(rights=["full", "admin"])
+        found.tokens[token.id] = Token(user=OWNER, sha256=token.sha256, label="first start")
+    return token.text
+
+
+def _make_state_folder(config: Config) -> None:
+    if config.access is not None:
+        return
+    state = config.root / STATE_FOLDER
+    if config.read_only and not config.access_folder.exists():
+        raise ConfigError("--read-only changes nothing in the root; say with --access DIR where keys are to be kept")
+    try:
+        state.mkdir(mode=0o700, exist_ok=True)
+        os.makedirs(config.access_folder, mode=0o700, exist_ok=True)  # noqa: PTH103 (one line, as above)
+    except OSError as exc:
+        raise ConfigError(f"{state}: {exc.strerror}") from exc

@@ -1,0 +1,210 @@
+"""`ftpd user` and `ftpd token`: the file of users, from the command line. A running server follows at once."""
+
+import argparse
+import datetime as dt
+import getpass
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ftpd.access.credentials import hash_password, new_token
+from ftpd.access.rights import PRESETS, parse_rights
+from ftpd.access.users import USER_NAME, Token, User, Users, UsersError, edit, load
+from ftpd.config import Config
+from ftpd.entrance import USERS
+from ftpd.options import Parser
+from ftpd.wire.errors import FtpdError
+from ftpd.wire.paths import STATE_FOLDER, RemotePath
+
+EXIT_OTHER = 1
+
+_EXAMPLES = """\
+examples:
+  ftpd user add alice                          alice may do everything in the served folder
+  ftpd user add bob --home bob --rights read-only
+  ftpd user add scanner --home inbox --rights upload-only
+  ftpd user passwd alice                       asks for a password, or reads it from standard input
+  ftpd token create alice --expires 30d        prints a token, once
+  ftpd token list
+  ftpd token revoke 0a1b2c3d4e
+"""
+
+
+def manage(argv: Sequence[str]) -> int:
+    """Run one command. Returns the exit status."""
+    args = _parser().parse_args(argv)
+    action: Callable[[argparse.Namespace, Path], None] = args.action
+    file = (args.access or args.root / STATE_FOLDER / "access") / USERS
+    try:
+        if args.access is None and not args.root.is_dir():
+            raise UsersError(f"--root {args.root}: there is no such folder")
+        if args.access is None:
+            (args.root / STATE_FOLDER).mkdir(mode=0o700, exist_ok=True)
+        action(args, file)
+    except (UsersError, OSError) as exc:
+        print(f"ftpd: {exc}", file=sys.stderr)
+        return EXIT_OTHER
+    return 0
+
+
+def _add_user(args: argparse.Namespace, file: Path) -> None:
+    with edit(file) as users:
+        if args.name in users.users:
+            raise UsersError(f"there is a user {args.name} already; ftpd user rm {args.name} removes it")
+        users.users[args.name] = User(rights=args.rights, home=args.home)
+    print(f"{args.name} can log in once it has a token (ftpd token create {args.name}) or a password "
+          f"(ftpd user passwd {args.name})")  # fmt: skip
+
+
+def _list_users(args: argparse.Namespace, file: Path) -> None:
+    del args
+    users = load(file)
+    for name, user in sorted(users.users.items()):
+        tokens = sum(token.user == name and not token.is_expired for token in users.tokens.values())
+        how = [*(["password"] if user.password else []), *([f"{tokens} tokens"] if tokens else [])]
+        home = f"/{user.home}"
+        print(f"{name:16} {home:16} {','.join(user.rights) or 'no rights':24} {', '.join(how) or 'can not log in'}")
+
+
+def _remove_user(args: argparse.Namespace, file: Path) -> None:
+    with edit(file) as users:
+        if users.users.pop(args.name, None) is None:
+            raise UsersError(f"there is no user {args.name}; see ftpd user list")
+        for name in [name for name, token in users.tokens.items() if token.user == args.name]:
+            del users.tokens[name]
+
+
+def _set_password(args: argparse.Namespace, file: Path) -> None:
+    with edit(file) as users:
+        user = _find(users, args.name)
+        try:
+            user.password = hash_password(_ask_password(args.name))
+        except ValueError as exc:
+            raise UsersError(str(exc)) from exc
+
+
+def _create_token(args: argparse.Namespace, file: Path) -> None:
+    token = new_token()
+    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    with edit(file) as users:
+        _find(users, args.name)
+        users.tokens[token.id] = Token(
+            user=args.name,
+            sha256=token.sha256,
+            label=args.label,
+            created=now,
+            expires=now + args.expires if args.expires else None,
+            rights=args.rights,
+            path=args.path,
+        )
+    print(token.text)
+
+
+def _list_tokens(args: argparse.Namespace, file: Path) -> None:
+    del args
+    for name, token in sorted(load(file).tokens.items(), key=lambda item: item[1].user):
+        until = (
+            "expired" if token.is_expired else f"until {token.expires:%Y-%m-%d %H:%M}Z" if token.expires else "for ever"
+        )
+        scope = f"/{token.path} {','.join(token.rights) if token.rights is not None else 'all rights of the user'}"
+        print(f"{name}  {token.user:16} {until:24} {scope}  {token.label}")
+
+
+def _revoke_token(args: argparse.Namespace, file: Path) -> None:
+    with edit(file) as users:
+        if users.tokens.pop(args.id, None) is None:
+            raise UsersError(f"there is no token {args.id}; see ftpd token list")
+
+
+def _find(users: Users, name: str) -> User:
+    if name not in users.users:
+        raise UsersError(f"there is no user {name}; make it first: ftpd user add {name}")
+    return users.users[name]
+
+
+def _ask_password(name: str) -> str:
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\n")
+    password = getpass.getpass(f"new password of {name}: ")
+    if getpass.getpass("again: ") != password:
+        raise UsersError("these are two different passwords; nothing was changed")
+    return password
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="ftpd", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    kinds = parser.add_subparsers(required=True, metavar="user|token")
+    user = kinds.add_parser("user", help="who may come in", epilog=_EXAMPLES, formatter_class=parser.formatter_class)
+    token = kinds.add_parser("token", help="what they show", epilog=_EXAMPLES, formatter_class=parser.formatter_class)
+    users = user.add_subparsers(required=True, metavar="add|list|rm|passwd")
+    tokens = token.add_subparsers(required=True, metavar="create|list|revoke")
+
+    add = _command(users, "add", "make a user", _add_user, "name")
+    add.add_argument("--home", type=_path, default="", metavar="DIR", help="the folder that is the root for this user")
+    add.add_argument("--rights", type=_rights, default=["full"], metavar="WORDS", help=_RIGHTS_HELP)
+    _command(users, "list", "list users", _list_users)
+    _command(users, "rm", "remove a user and all its tokens", _remove_user, "name")
+    _command(users, "passwd", "set a password", _set_password, "name")
+
+    create = _command(tokens, "create", "make a token and print it, once", _create_token, "name")
+    create.add_argument("--expires", type=_time, metavar="TIME", help="how long it is valid, as in 12h or 30d")
+    create.add_argument("--rights", type=_rights, metavar="WORDS", help="only these of the user's rights")
+    create.add_argument("--path", type=_path, default="", metavar="DIR", help="only below this folder")
+    create.add_argument("--label", default="", metavar="TEXT", help="what it is for")
+    _command(tokens, "list", "list tokens", _list_tokens)
+    _command(tokens, "revoke", "make a token invalid at once", _revoke_token, "id")
+    return parser
+
+
+_RIGHTS_HELP = f"{', '.join(PRESETS)}, or some of list,read,write,overwrite,delete,admin (default: full)"
+
+
+def _command(
+    group: "argparse._SubParsersAction[Parser]",
+    name: str,
+    text: str,
+    action: Callable[[argparse.Namespace, Path], None],
+    argument: str | None = None,
+) -> Parser:
+    parser = group.add_parser(name, help=text, description=text, allow_abbrev=False)
+    if argument is not None:
+        parser.add_argument(argument, type=_name if argument == "name" else str, metavar=argument.upper())
+    root = os.environ.get("FTPD_ROOT") or str(Config().root)
+    access = os.environ.get("FTPD_ACCESS")
+    parser.add_argument("--root", type=Path, default=Path(root), metavar="DIR", help="as for ftpd")
+    parser.add_argument("--access", type=Path, default=access and Path(access), metavar="DIR", help="as for ftpd")
+    parser.set_defaults(action=action)
+    return parser
+
+
+def _name(text: str) -> str:
+    if USER_NAME.fullmatch(text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no name for a user: a-z, 0-9, _ . and -, at most 32")
+    return text
+
+
+def _path(text: str) -> str:
+    try:
+        return str(RemotePath.parse_folder(text))
+    except FtpdError as exc:
+        raise argparse.ArgumentTypeError(exc.message) from exc
+
+
+def _rights(text: str) -> list[str]:
+    try:
+        parse_rights(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+    return text.replace(",", " ").split()
+
+
+def _time(text: str) -> dt.timedelta:
+    found = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 90s, 45m, 12h or 7d")
+    unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[found[2]]
+    return dt.timedelta(**{unit: int(found[1])})

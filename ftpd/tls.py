@@ -1,0 +1,83 @@
+"""Encryption: the server's key and certificate, and the contexts that the two sides speak TLS 1.3 with.
+
+A certificate that the server has made itself proves nothing by its signature. Clients know it by its pin, the SHA-256
+of the whole certificate, as Syncthing's device ids are.
+"""
+
+import hashlib
+import ssl
+from pathlib import Path
+
+HANDSHAKE_S = 10.0
+"""How long a handshake may take: a few round trips and a signature."""
+
+CERTIFICATE, KEY = "cert.pem", "key.pem"
+
+
+class IdentityError(Exception):
+    """Key or certificate can not be used; the message says what to change."""
+
+
+def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """Make what a server answers with.
+
+    Raises:
+        IdentityError: the files can not be read, do not fit together, or others can read the key.
+    """
+    check_private(key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    # Tickets would let a client come back without showing who it is, and are bytes that nobody waits for.
+    context.num_tickets = 0
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except (OSError, ssl.SSLError) as exc:
+        what = (
+            exc.strerror if isinstance(exc, FileNotFoundError) else exc.reason if isinstance(exc, ssl.SSLError) else exc
+        )
+        raise IdentityError(f"{certificate} and {key}: they are no certificate with its key: {what}") from exc
+    return context
+
+
+def check_private(file: Path) -> None:
+    """Refuse a secret that others on this machine can read.
+
+    Raises:
+        IdentityError: with the command that mends it.
+    """
+    try:
+        mode = file.stat().st_mode & 0o777
+    except OSError as exc:
+        raise IdentityError(f"{file}: {exc.strerror}") from exc
+    if mode & 0o077:
+        raise IdentityError(f"{file}: others can read it (mode {mode:o}); run: chmod 600 {file}")
+
+
+def own_identity(folder: Path, host: str) -> tuple[Path, Path]:
+    """Give certificate and key of a folder, and make them when there are none.
+
+    Raises:
+        IdentityError: they can not be made.
+    """
+    certificate, key = folder / CERTIFICATE, folder / KEY
+    if not key.exists():
+        from ftpd.certificate import make  # noqa: PLC0415 (needed once in a server's life)
+
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make(certificate, key, host)
+        except OSError as exc:
+            raise IdentityError(f"{folder}: no key can be kept there: {exc.strerror}") from exc
+    return certificate, key
+
+
+def pin_of(certificate: Path) -> str:
+    """Give what clients know a certificate by: the SHA-256 of its DER form, in hex."""
+    first = certificate.read_text(encoding="ascii").partition("-----END CERTIFICATE-----")
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert("".join(first[:2]))).hexdigest()
+
+
+def _no_password() -> str:
+    # Without this OpenSSL would ask on the terminal.
+    msg = "the key is encrypted"
+    raise IdentityError(msg)
