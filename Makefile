@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint types imports unit test-long bench format clean
+.PHONY: help demo test lint types imports unit test-long bench bench-docs format clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,10 +31,11 @@ unit: $(VENV)/.complete ## the tests that take seconds
 test-long: $(VENV)/.complete ## the tests that take minutes as well
 	$(BIN)/pytest --timeout=900
 
-bench: $(VENV)/.usable ## speed beside a raw TCP copy and rsync, and start-up times, as ratios
-	$(BIN)/python -m benchmarks.throughput
-	$(BIN)/python -m benchmarks.trees
-	$(BIN)/python -m benchmarks.startup
+bench: $(VENV)/.bench ## races against whatever other tools are installed: table, JSON, picture
+	$(BIN)/python -m benchmarks
+
+bench-docs: $(VENV)/.usable ## bring the figures of the last `make bench` into docs/
+	$(BIN)/python -m benchmarks --docs
 
 format: $(VENV)/.complete ## let ruff write the code as it wants it
 	$(BIN)/ruff check --fix .
@@ -47,6 +48,10 @@ $(VENV)/.usable: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade "pip>=25.1"
 	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.usable
+	$(PIP) install --group bench
 	@touch $@
 
 $(VENV)/.complete: $(VENV)/.usable

@@ -89,7 +89,7 @@ class Proxy:
     async def settle(self) -> None:
         """Cut all connections and wait until they are gone."""
         self.cut()
-        await asyncio.gather(*self._running)
+        await asyncio.gather(*self._running, return_exceptions=True)  # one that was ending already ends as cancelled
 
 
 @contextlib.asynccontextmanager

@@ -1,10 +1,10 @@
 """The limit: one file over one TCP connection with nothing around it: `sendfile` one way, `recv_into` the other.
 
-    python benchmarks/raw_copy.py send FILE PORT      connect and send a file
-    python benchmarks/raw_copy.py receive FILE PORT   connect and receive a file
-    python benchmarks/raw_copy.py serve FOLDER        the other side of both; prints its port
+    python raw_copy.py send FILE HOST PORT NAME      connect and send a file
+    python raw_copy.py receive FILE HOST PORT NAME   connect and receive a file
+    python raw_copy.py serve FOLDER HOST PORT        the other side of both
 
-No framing beyond the size, no checksum, no rename: what any tool that does more is measured against.
+No framing beyond name and size, no checksum, no rename: what any tool that does more is measured against.
 """
 
 import os
@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 
 BUFFER = 2**20
-_HEAD = struct.Struct("<cQ")
+_HEAD = struct.Struct("<c64sQ")
+_SIZE = struct.Struct("<Q")
 
 
 def send(sock: socket.socket, path: Path) -> None:
@@ -37,35 +38,40 @@ def receive(sock: socket.socket, path: Path, size: int) -> None:
             size -= count
 
 
-def serve(folder: Path) -> None:
+def serve(folder: Path, host: str, port: int) -> None:
     """Take and give files, one connection after the other."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        print(listener.getsockname()[1], flush=True)
+    with socket.create_server((host, port)) as listener:
         while True:
             sock, _ = listener.accept()
             with sock:
-                kind, size = _HEAD.unpack(sock.recv(_HEAD.size, socket.MSG_WAITALL))
+                head = sock.recv(_HEAD.size, socket.MSG_WAITALL)
+                if not head:  # somebody only looked whether we listen
+                    continue
+                kind, name, size = _HEAD.unpack(head)
+                path = folder / name.rstrip(b"\0").decode()
                 if kind == b"s":
-                    receive(sock, folder / "raw", size)
+                    receive(sock, path, size)
                     sock.sendall(b"!")
                 else:
-                    send(sock, folder / "raw")
+                    sock.sendall(_SIZE.pack(path.stat().st_size))
+                    send(sock, path)
 
 
 def main() -> None:
     """Be one of the three."""
-    verb, path = sys.argv[1], Path(sys.argv[2])
+    verb, path, host, port = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     if verb == "serve":
-        serve(path)
+        serve(path, host, port)
         return
-    with socket.create_connection(("127.0.0.1", int(sys.argv[3]))) as sock:
+    name = sys.argv[5].encode()
+    with socket.create_connection((host, port)) as sock:
         if verb == "send":
-            sock.sendall(_HEAD.pack(b"s", path.stat().st_size))
+            sock.sendall(_HEAD.pack(b"s", name, path.stat().st_size))
             send(sock, path)
             sock.recv(1)
         else:
-            size = int(sys.argv[4])
-            sock.sendall(_HEAD.pack(b"r", size))
+            sock.sendall(_HEAD.pack(b"r", name, 0))
+            (size,) = _SIZE.unpack(sock.recv(_SIZE.size, socket.MSG_WAITALL))
             receive(sock, path, size)
 
 

@@ -1,0 +1,1 @@
+"""Programs that races run, as processes of their own."""
