@@ -32,6 +32,9 @@ from ftpd.wire.messages import (
     encode_request,
 )
 
+_KEPT = {ErrorCode.NO_SPACE, ErrorCode.BUSY}
+"""Refusals of `commit` after which the server still has the upload: it can be gone on with later."""
+
 
 class Plan(NamedTuple):
     """Where an upload goes and what happens there."""
@@ -109,8 +112,9 @@ async def _chunked(
     source.check_unchanged()
     try:
         return await _commit(connection, begun, _tree(source, job), item, progress)
-    except RefusedError:
-        job.upload = None  # the server has dropped it
+    except RefusedError as exc:
+        if exc.code not in _KEPT:
+            job.upload = None  # the server has dropped it
         raise
 
 
