@@ -15,6 +15,7 @@ class Line:
         self.count = 0
         """Bytes that have been passed on."""
         self.flip_at: int | None = None
+        self.flip_mask = 0x10
         self.flip_every: int | None = None
         self.cut_at: int | None = None
         self.hold_at: int | None = None
@@ -36,7 +37,7 @@ class Line:
                     self.held.set()
                     await self.go.wait()
                 if self.flip_at == self.count:
-                    piece[0] ^= 0x10
+                    piece[0] ^= self.flip_mask
                 writer.write(piece)
                 await writer.drain()
                 self.count += len(piece)

@@ -4,7 +4,7 @@ import asyncio
 from typing import Protocol
 
 from ftpc.connection import Connection
-from ftpc.errors import DamagedError, IntegrityError, ProtocolError
+from ftpc.errors import DamagedError, GarbledError
 from ftpc.progress import Item, Progress
 from ftpd.payload.receive import PayloadReader
 from ftpd.wire.digests import Buffer, Digest, Tree, TreeHasher, chunk_count
@@ -46,8 +46,7 @@ async def download(connection: Connection, fetch: Fetch, sink: Sink, item: Item,
     Cancelling is safe: `fetch` knows how to go on.
 
     Raises:
-        DamagedError: a chunk is not what the server has announced.
-        IntegrityError: what arrived is not what the server sent, or not what it has stored.
+        DamagedError: what arrived is not what the server sent, or not what it has stored.
         FtpcError: the server refused it, the connection is lost, the sink can not be written to.
     """
     if fetch.verified and not await _is_same(connection, fetch):
@@ -66,25 +65,26 @@ async def _is_same(connection: Connection, fetch: Fetch) -> bool:
     """Ask whether the file is still the one whose chunks are here."""
     known = fetch.content
     assert known is not None
-    status = await connection.ask(Stat(filename=fetch.request.filename), Status)
+    async with connection.patience():
+        status = await connection.ask(Stat(filename=fetch.request.filename), Status)
     return (status.root, status.filesize) == (known.root, known.filesize)
 
 
 async def _fetch_all(connection: Connection, fetch: Fetch, sink: Sink, item: Item, progress: Progress) -> Content:
     request = fetch.request
-    content = await connection.ask(request, Content)
-    check_content(content, request)
-    leaves = await connection.read_bytes(content.leaves * DIGEST_SIZE) if content.leaves else b""
+    async with connection.patience():
+        content = await connection.ask(request, Content)
+        check_content(content, request)
+        leaves = await connection.read_bytes(content.leaves * DIGEST_SIZE) if content.leaves else b""
     if leaves and Tree(content.length, content.chunk_size, leaves).root != content.root:
-        raise IntegrityError(f"{request.filename}: the digests that the server sent do not fit together")
+        raise DamagedError(f"{request.filename}: the digests that the server sent do not fit together")
     fetch.content, fetch.expected = content, leaves
     item.total, item.done = content.length, 0
     progress.update(item)
     tree = await _receive(connection, content, fetch, sink, item, progress)
-    expected = content.root if leaves else (await connection.read_reply(Trailer)).root
+    expected = content.root if leaves else await _trailer(connection)
     if tree.root != expected:
-        kind = DamagedError if leaves else IntegrityError
-        raise kind(f"{request.filename}: {_where(tree, leaves)}; nothing was kept")
+        raise DamagedError(f"{request.filename}: {_where(tree, leaves)}; nothing was kept")
     return content
 
 
@@ -92,15 +92,21 @@ async def _fetch_rest(connection: Connection, fetch: Fetch, sink: Sink, item: It
     known, place = fetch.content, fetch.place
     assert known is not None
     request = Get(filename=fetch.request.filename, offset=place)
-    content = await connection.ask(request, Content)
+    async with connection.patience():
+        content = await connection.ask(request, Content)
     check_content(content, request)
     item.done = item.resumed = place
     progress.update(item)
     await _receive(connection, content, fetch, sink, item, progress)
-    await connection.read_reply(Trailer)  # of the rest alone; each of its chunks has been compared already
+    await _trailer(connection)  # of the rest alone; each of its chunks has been compared already
     if Tree(known.filesize, known.chunk_size, bytes(fetch.verified)).root != known.root:
         raise DamagedError(f"{request.filename}: it changed while it was fetched; nothing was kept")
     return known
+
+
+async def _trailer(connection: Connection) -> str:
+    async with connection.patience():
+        return (await connection.read_reply(Trailer)).root
 
 
 async def _receive(
@@ -168,7 +174,7 @@ def check_content(content: Content, request: Get) -> None:
         and content.leaves == (0 if content.trailer else chunks)
     )
     if not is_sane:
-        raise ProtocolError(f"{request.filename}: the server's description of the file contradicts itself")
+        raise GarbledError(f"{request.filename}: the server's description of the file contradicts itself")
 
 
 def _where(tree: Tree, leaves: bytes) -> str:
