@@ -56,7 +56,8 @@ class Proxy:
     def __init__(self, target: int) -> None:
         self.up, self.down = Line(), Line()
         self.port = 0
-        self._target = target
+        self.target = target
+        """The port of the server; another one counts for connections to come."""
         self._running: set[asyncio.Task[None]] = set()
 
     @property
@@ -70,7 +71,7 @@ class Proxy:
         assert task is not None
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target, limit=PIECE)
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target, limit=PIECE)
         try:
             with contextlib.suppress(OSError, asyncio.CancelledError, ExceptionGroup):
                 async with asyncio.TaskGroup() as group:

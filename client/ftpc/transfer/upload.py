@@ -123,7 +123,7 @@ async def _chunked(
             missing = [index for index in await flight.damaged() if index < count]
             if missing:
                 source.check_unchanged()
-    source.check_unchanged()
+    await _check_unchanged(source, job)
     try:
         stored = await _commit(connection, begun, _tree(source, job), item, progress)
     except RefusedError as exc:
@@ -191,6 +191,15 @@ async def _is_same(source: LocalSource, job: UploadJob, index: int) -> bool:
     offset = index * job.chunk_size
     leaf = await source.leaf(offset, size_of_chunk(source.size, job.chunk_size, index))
     return job.leaves.get(index) == leaf
+
+
+async def _check_unchanged(source: LocalSource, job: UploadJob) -> None:
+    """See to it that all chunks are of one version of the file. They are read again only if there is a doubt."""
+    source.check_unchanged()
+    if source.is_touched():
+        for index in job.leaves:
+            if not await _is_same(source, job, index):
+                raise source.changed()
 
 
 async def _send(
