@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ftpc.address import Address
-from ftpc.errors import ConnectError, ConnectionLostError, FtpcError, ProtocolError, RefusedError
+from ftpc.errors import ConnectError, ConnectionLostError, FtpcError, GarbledError, ProtocolError, RefusedError
 from ftpd import __version__
 from ftpd.payload.channel import Channel, connect
 from ftpd.payload.receive import PayloadReader
@@ -173,18 +173,19 @@ class Connection:
         return replies
 
     @contextlib.asynccontextmanager
-    async def patience(self) -> AsyncIterator[None]:
-        """Give up if the block, in which little is waited for, takes too long.
+    async def patience(self, times: int = 1) -> AsyncIterator[None]:
+        """Give up if the block, in which little is waited for, takes too long: so many times what nothing may.
 
         Raises:
             ConnectionLostError: it did.
         """
+        longest_s = times * self.stall_timeout_s
         try:
-            async with asyncio.timeout(self.stall_timeout_s):
+            async with asyncio.timeout(longest_s):
                 yield
         except TimeoutError as exc:
             self.is_usable = False
-            raise ConnectionLostError(f"nothing came from {self._address} for {self.stall_timeout_s:g} s") from exc
+            raise ConnectionLostError(f"nothing came from {self._address} for {longest_s:g} s") from exc
 
     async def read_bytes(self, size: int) -> bytes:
         """Read raw bytes behind a reply into memory."""
@@ -210,7 +211,8 @@ class Connection:
             yield
         except FtpdError as exc:
             self.is_usable = False
-            raise ProtocolError(f"{self._address} does not speak our protocol: {exc.message}") from exc
+            kind = ProtocolError if self._greeting is None else GarbledError
+            raise kind(f"{self._address} does not speak our protocol: {exc.message}") from exc
         except OSError as exc:
             self.is_usable = False
             raise ConnectionLostError(f"the connection to {self._address} was lost: {_reason(exc)}") from exc

@@ -63,6 +63,10 @@ class ProtocolError(FtpcError):
     code = "protocol"
 
 
+class GarbledError(ProtocolError):
+    """What answers is an ftpd, as it has said before, but not this: it may have been damaged on its way."""
+
+
 class IntegrityError(FtpcError):
     """The bytes that arrived are not the bytes that were sent. Nothing was published."""
 

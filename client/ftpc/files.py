@@ -111,7 +111,16 @@ class LocalSource(FileSource):
         """
         with local_errors(self.path):
             if _state(os.fstat(self._file.fileno()))[:3] != self.state[:3]:  # a link more, say, is no other content
-                raise ChangedError(f"{self.path}: the file changed while it was being sent; nothing was stored")
+                raise self.changed()
+
+    def is_touched(self) -> bool:
+        """Tell whether the file may have been written to behind a time set back."""
+        with local_errors(self.path):
+            return _state(os.fstat(self._file.fileno())) != self.state
+
+    def changed(self) -> ChangedError:
+        """Say that it has been written to."""
+        return ChangedError(f"{self.path}: the file changed while it was being sent; nothing was stored")
 
     def close(self) -> None:
         """Close the file."""

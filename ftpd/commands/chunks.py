@@ -36,7 +36,8 @@ async def begin(request: Begin, exchange: Exchange) -> Begun:
     if upload.name in exchange.uploads:  # resumed by the connection that has it
         exchange.take_upload(upload.name)
     exchange.uploads[upload.name] = OpenUpload(upload, path, size, chunk_size)
-    return Begun(upload=upload.name, chunk_size=chunk_size, have=_ranges(sorted(upload.leaves)))
+    have = _ranges(sorted(upload.leaves))
+    return Begun(upload=upload.name, chunk_size=chunk_size, have=have, filename=str(path))
 
 
 async def _open(name: str | None, plan: UploadPlan, exchange: Exchange) -> Upload | None:

@@ -204,10 +204,11 @@ class Upload(ABC):
         """Give the file its name, in one step, and keep its tree. Durable when this returns, if the store is.
 
         The file is cut to `tree.size`. Returns the name, which differs from the plan's after `IfExists.RENAME`, or
-        None if the name was taken and the plan says `SKIP`. The upload is over, however this ends.
+        None if the name was taken and the plan says `SKIP`. The upload is over, however this ends; but with no room for
+        the name, for now, one that is resumable is suspended.
 
         Raises:
-            FtpdError: `exists` if the name is taken and the plan says `FAIL`.
+            FtpdError: `exists` if the name is taken and the plan says `FAIL`; `no_space`, `busy` for now.
         """
 
     @abstractmethod

@@ -242,6 +242,7 @@ class Begun(Reply):
     chunk_size: int = 0
     have: list[tuple[int, int]] = []
     skipped: bool = False
+    filename: str = ""
 
 
 class Confirmed(Reply):

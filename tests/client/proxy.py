@@ -15,6 +15,7 @@ class Line:
         self.count = 0
         """Bytes that have been passed on."""
         self.flip_at: int | None = None
+        self.flip_mask = 0x10
         self.flip_every: int | None = None
         self.cut_at: int | None = None
         self.hold_at: int | None = None
@@ -36,7 +37,7 @@ class Line:
                     self.held.set()
                     await self.go.wait()
                 if self.flip_at == self.count:
-                    piece[0] ^= 0x10
+                    piece[0] ^= self.flip_mask
                 writer.write(piece)
                 await writer.drain()
                 self.count += len(piece)
@@ -55,7 +56,8 @@ class Proxy:
     def __init__(self, target: int) -> None:
         self.up, self.down = Line(), Line()
         self.port = 0
-        self._target = target
+        self.target = target
+        """The port of the server; another one counts for connections to come."""
         self._running: set[asyncio.Task[None]] = set()
 
     @property
@@ -69,7 +71,7 @@ class Proxy:
         assert task is not None
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target, limit=PIECE)
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target, limit=PIECE)
         try:
             with contextlib.suppress(OSError, asyncio.CancelledError, ExceptionGroup):
                 async with asyncio.TaskGroup() as group:

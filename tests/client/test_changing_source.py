@@ -24,6 +24,15 @@ def overwrite_end(path: Path) -> None:
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
+def overwrite_both_ends(path: Path) -> None:
+    """Change bytes that have been sent and bytes that have not, keeping the size and setting the time back."""
+    found = path.stat()
+    with path.open("r+b") as file:
+        file.write(b"changed")
+    overwrite_end(path)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
 def overwrite_hashed(path: Path) -> None:
     """Change bytes whose digest is announced but which are not sent: held back by the full socket."""
     with path.open("r+b") as file:
@@ -81,12 +90,15 @@ async def test_file_that_changes(
     assert b"new" == (service.root / "a").read_bytes()
 
 
-async def test_file_that_changes_in_secret(service: Service, proxy: Proxy, far_client: Client, folder: Path) -> None:
-    """A change of unsent bytes behind a time set back goes up as one consistent file, or not at all."""
+@pytest.mark.parametrize("change", [overwrite_end, overwrite_both_ends])
+async def test_file_that_changes_in_secret(
+    service: Service, proxy: Proxy, far_client: Client, folder: Path, change: Callable[[Path], None]
+) -> None:
+    """After a change behind a time set back one version goes up, or nothing; never some bytes of each."""
     path = folder / "a"
     path.write_bytes(content(SIZE))
     try:
-        await put_while(proxy, far_client, path, overwrite_end)
+        await put_while(proxy, far_client, path, change)
     except (ChangedError, IntegrityError):
         assert [] == service.published()
     else:

@@ -18,6 +18,7 @@ from ftpd.wire.digests import tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import MIB
 from ftpd.wire.messages import Algorithm, Durability, IfExists
+from tests.disks import full, mounted, only_root, run, small_disk
 from tests.store import unprivileged
 from tests.store.conftest import OpenLocal
 from tests.store.helpers import (
@@ -39,58 +40,12 @@ from tests.store.helpers import (
 
 NOBODY = 65534
 
-only_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs to be root")
-
-
-def run(*command: str | Path) -> None:
-    """Run a tool of the system, or skip the test where it does not work."""
-    try:
-        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_S)
-    except (OSError, subprocess.CalledProcessError) as exc:
-        pytest.skip(f"{command[0]} does not work here: {getattr(exc, 'stderr', exc)!r}")
-
-
-@contextlib.contextmanager
-def mounted(*how: str | Path, at: Path) -> Iterator[Path]:
-    """Mount something for a moment."""
-    run("mount", *how, at)
-    try:
-        yield at
-    finally:
-        # Lazily: a test that fails may have files open there, and must not leave the mount behind for that.
-        subprocess.run(["umount", "--lazy", at], check=True, capture_output=True, timeout=PATIENCE_S)
-
 
 @pytest.fixture(params=["tmpfs", "ext4"])
 def small(request: pytest.FixtureRequest, tmp_path: Path, root: Path) -> Iterator[Path]:
     """A root on a file system of its own, of 16 MiB."""
-    if request.param == "tmpfs":
-        how: tuple[str | Path, ...] = ("-t", "tmpfs", "-o", "size=16m", "tmpfs")
-    else:
-        image = tmp_path / "image"
-        with image.open("wb") as file:
-            file.truncate(16 * MIB)
-        run("mkfs.ext4", "-q", "-m", "0", image)
-        how = ("-o", "loop", image)
-    with mounted(*how, at=root):
+    with small_disk(request.param, tmp_path / "image", root, 16 * MIB):
         yield root
-
-
-@contextlib.contextmanager
-def full(folder: Path, spare: int = 0) -> Iterator[None]:
-    """Use up the space of a file system, all but `spare` bytes, for a while."""
-    ballast = folder / ".ballast"
-    space = os.statvfs(folder)
-    size = max(space.f_bavail * space.f_frsize - spare, 0)
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while size > 0:
-            size -= file.write(bytes(min(size, MIB)))
-        while not spare:
-            file.write(bytes(4096))
-    try:
-        yield
-    finally:
-        ballast.unlink()
 
 
 @only_root

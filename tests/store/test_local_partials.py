@@ -5,11 +5,14 @@ import os
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
-from ftpd.store.base import Store
+from ftpd.store.base import OpenChunk, Store
 from ftpd.store.local import partials
 from ftpd.wire.digests import hash_leaf, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
+from ftpd.wire.limits import MIB
+from tests.disks import full, only_root, small_disk
 from tests.store.conftest import OpenLocal
 from tests.store.helpers import get, refused
 from tests.store.test_contract_resuming import CHUNK, DATA, PIECES, PLAN, begun, resumed, seal
@@ -159,3 +162,33 @@ async def test_a_sweep_and_a_resume_at_once(root: Path, open_local: OpenLocal) -
         assert DATA == await get(store, "a.bin")
         kept += 1
     assert kept
+
+
+@only_root
+@pytest.mark.root
+async def test_a_chunk_that_can_not_be_opened_again(tmp_path: Path, root: Path, open_local: OpenLocal) -> None:
+    """With no room to note that a chunk is going to be written again, it stays as it is: sealed, and to be reopened."""
+    plan = PLAN._replace(size=CHUNK + 1000)
+    with small_disk("tmpfs", tmp_path, root, 16 * MIB):
+        store = open_local(root)
+        upload = await store.begin(plan)
+        assert upload is not None
+        chunk = OpenChunk(1, CHUNK, 1000, hash_leaf(bytes(1000)))
+        await upload.fill(chunk, bytes(1000))
+        _, journal = files(root)
+        while journal.stat().st_size % 4096 <= 4096 - 48:  # until the next record needs a page more
+            await upload.reopen(1)
+            chunk.begin(1, CHUNK, 1000, hash_leaf(bytes(1000)))
+            await upload.fill(chunk, bytes(1000))
+        with full(root), refused(ErrorCode.NO_SPACE):
+            await upload.reopen(1)
+        assert {1} == upload.leaves.keys()
+        await upload.reopen(1)
+        await upload.write(CHUNK, b"!", blake3())
+        upload.leaves[0] = b""  # or there would be nothing to go on with
+        await upload.suspend()
+        again = await store.resume(upload.name, plan)
+        assert again is not None
+        assert {} == again.leaves
+        await again.discard()
+        await store.close()

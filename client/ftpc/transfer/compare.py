@@ -1,7 +1,7 @@
 """What the server has already under the name an upload goes to: the same bytes need not be sent."""
 
 from ftpc.connection import Connection
-from ftpc.errors import ProtocolError, RefusedError
+from ftpc.errors import GarbledError, RefusedError
 from ftpc.files import LocalSource
 from ftpc.progress import Item, Phase, Progress
 from ftpd.wire.digests import Tree, chunk_count, size_of_chunk
@@ -21,10 +21,11 @@ async def find_identical(
         FtpcError: the connection is lost, the file can not be read.
     """
     try:
-        status = await connection.ask(Stat(filename=remote, leaves=True), Status)
+        async with connection.patience():
+            status = await connection.ask(Stat(filename=remote, leaves=True), Status)
+            tree = await _read_tree(connection, status)
     except RefusedError:
         return None  # mostly because it is not there; whatever else it is, the upload will hear of it
-    tree = await _read_tree(connection, status)
     if tree is None or tree.size != source.size or (preserve and _time_and_mode(status) != _own(source)):
         return None
     phase, item.phase = item.phase, Phase.COMPARING
@@ -45,7 +46,7 @@ async def _read_tree(connection: Connection, status: Status) -> Tree | None:
     is_sane = status.chunk_size >= MIN_CHUNK and status.leaves == count <= MAX_STREAM_CHUNKS
     if not is_sane or status.type is not EntryType.FILE:
         connection.is_usable = False
-        raise ProtocolError("the server's digests of the file that it has make no sense")
+        raise GarbledError("the server's digests of the file that it has make no sense")
     return Tree(status.filesize, status.chunk_size, await connection.read_bytes(count * DIGEST_SIZE))
 
 

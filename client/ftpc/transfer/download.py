@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from ftpc.connection import Connection
 from ftpc.download_job import DownloadJob
-from ftpc.errors import DamagedError, IntegrityError, ProtocolError, RefusedError
+from ftpc.errors import DamagedError, GarbledError, IntegrityError, RefusedError
 from ftpc.progress import Item, Progress
 from ftpd.payload.receive import PayloadReader
 from ftpd.wire.digests import Buffer, Digest, Tree, TreeHasher, chunk_count
@@ -93,7 +93,8 @@ class Download:
     async def _go_on(self, connection: Connection) -> Content | None:
         """Fetch the first chunks that are missing, if the server can prove that the others are of the same file."""
         job, item = self._job, self._shown.item
-        status = await connection.ask(Stat(filename=self._name), Status)
+        async with connection.patience():
+            status = await connection.ask(Stat(filename=self._name), Status)
         if status.filesize == job.size and status.root == (job.root or status.root):
             job.root = status.root
             item.resumed = job.done
@@ -118,7 +119,7 @@ class Download:
             job.begin(content)
             self._shown.start(0, content.length)
         elif (content.filesize, content.chunk_size) != (job.size, job.chunk_size):
-            raise ProtocolError(f"{self._name}: the server says that it is the same file, and that it is not")
+            raise GarbledError(f"{self._name}: the server says that it is the same file, and that it is not")
         first = content.offset // content.chunk_size
 
         def take(index: int, leaf: bytes) -> None:
@@ -154,9 +155,10 @@ class Download:
 
 async def _ask(connection: Connection, request: Get) -> tuple[Content, bytes]:
     """Ask for bytes; give what is said of them, and the leaves of their chunks if the server knows them."""
-    content = await connection.ask(request, Content)
-    check_content(content, request)
-    leaves = await connection.read_bytes(content.leaves * DIGEST_SIZE) if content.leaves else b""
+    async with connection.patience():
+        content = await connection.ask(request, Content)
+        check_content(content, request)
+        leaves = await connection.read_bytes(content.leaves * DIGEST_SIZE) if content.leaves else b""
     is_whole = content.length == content.filesize
     if leaves and is_whole and Tree(content.length, content.chunk_size, leaves).root != content.root:
         connection.is_usable = False  # the payload is still to come
@@ -206,7 +208,9 @@ async def _next(payload: PayloadReader, connection: Connection) -> memoryview | 
 
 
 async def _check_trailer(connection: Connection, name: str, tree: Tree) -> None:
-    if (await connection.read_reply(Trailer)).root != tree.root:
+    async with connection.patience():
+        trailer = await connection.read_reply(Trailer)
+    if trailer.root != tree.root:
         raise DamagedError(f"{name}: what arrived is not what the server sent; nothing was kept")
 
 
@@ -222,7 +226,7 @@ def check_content(content: Content, request: Get) -> None:
         and content.leaves == (0 if content.trailer else chunks)
     )
     if not is_sane:
-        raise ProtocolError(f"{request.filename}: the server's description of the file contradicts itself")
+        raise GarbledError(f"{request.filename}: the server's description of the file contradicts itself")
 
 
 def _leaf(leaves: bytes, index: int) -> bytes:

@@ -5,7 +5,15 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from ftpc.errors import ConnectError, ConnectionLostError, DamagedError, FtpcError, ProtocolError, RefusedError
+from ftpc.errors import (
+    ConnectError,
+    ConnectionLostError,
+    DamagedError,
+    FtpcError,
+    GarbledError,
+    ProtocolError,
+    RefusedError,
+)
 from ftpc.progress import Item, Phase, Progress
 from ftpd.wire.errors import ErrorCode
 
@@ -35,7 +43,7 @@ async def persist(attempt: Callable[[], Awaitable[T]], retries: int, item: Item,
         try:
             return await attempt()
         except FtpcError as exc:
-            has_met = has_met or not isinstance(exc, (ConnectError, ProtocolError))
+            has_met = has_met or isinstance(exc, GarbledError) or not isinstance(exc, (ConnectError, ProtocolError))
             if not has_met or not is_temporary(exc):
                 raise
             if item.done > most:

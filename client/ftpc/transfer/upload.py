@@ -8,7 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 from ftpc.connection import Connection
-from ftpc.errors import ChangedError, FtpcError, IntegrityError, ProtocolError, RefusedError
+from ftpc.errors import ChangedError, DamagedError, FtpcError, GarbledError, IntegrityError, RefusedError
 from ftpc.files import LocalSource, PipeSource
 from ftpc.progress import Item, Phase, Progress
 from ftpc.transfer.compare import find_identical
@@ -41,6 +41,21 @@ from ftpd.wire.messages import (
     encode_request,
 )
 
+_KEPT = {ErrorCode.NO_SPACE, ErrorCode.BUSY}
+"""Refusals of `commit` after which the server still has the upload: it can be gone on with later."""
+
+_MISHEARD = {
+    ErrorCode.BAD_REQUEST,
+    ErrorCode.UNKNOWN_COMMAND,
+    ErrorCode.BAD_RANGE,
+    ErrorCode.UNKNOWN_UPLOAD,
+    ErrorCode.INCOMPLETE,
+}
+"""Refusals of what we have not said: a header was damaged on its way, as bytes of a chunk can be."""
+
+LONG_REPLY = 10
+"""How many times the usual patience a reply may take for which the server reads or syncs a large file."""
+
 
 class Plan(NamedTuple):
     """Where an upload goes and what happens there."""
@@ -65,7 +80,7 @@ async def upload_file(
         FtpcError: the server refused it, the connection is lost, the file can not be read.
     """
     try:
-        with _integrity():
+        with _integrity(), _misheard(plan):
             if plan.if_exists is IfExists.OVERWRITE and source.size > SMALL_FILE and job.upload is None:
                 preserve = plan.preserve
                 same = await find_identical(connection, source, plan.remote, item, progress, preserve=preserve)
@@ -94,8 +109,10 @@ async def _put(connection: Connection, source: LocalSource, plan: Plan) -> Store
         mode=mode,
     )
     await connection.send(request, data)
-    stored = await connection.read_reply(Stored)
+    async with connection.patience():
+        stored = await connection.read_reply(Stored)
     _compare(stored, tree)
+    _check_name(stored, plan)
     return stored
 
 
@@ -120,15 +137,18 @@ async def _chunked(
         missing = [index for index in range(count) if index not in there]
         while missing:
             await _send(connection, source, job, missing, flight)
-            missing = await flight.damaged()
+            missing = [index for index in await flight.damaged() if index < count]
             if missing:
                 source.check_unchanged()
-    source.check_unchanged()
+    await _check_unchanged(source, job)
     try:
-        return await _commit(connection, begun, _tree(source, job), item, progress)
-    except RefusedError:
-        job.upload = None  # the server has dropped it
+        stored = await _commit(connection, begun, _tree(source, job), item, progress)
+    except RefusedError as exc:
+        if exc.code not in _KEPT | _MISHEARD:
+            job.upload = None  # the server has dropped it, or has something else
         raise
+    _check_name(stored, plan)
+    return stored
 
 
 async def _begin(connection: Connection, source: LocalSource, plan: Plan, job: UploadJob) -> Begun | None:
@@ -147,17 +167,22 @@ async def _begin(connection: Connection, source: LocalSource, plan: Plan, job: U
         mode=mode,
     )
     try:
-        begun = await connection.ask(request, Begun)
+        async with connection.patience(LONG_REPLY):
+            begun = await connection.ask(request, Begun)
     except RefusedError as exc:
         if job.upload is None or exc.code != ErrorCode.UNKNOWN_UPLOAD:
             raise
         if await _is_published(connection, source, plan, job):
             return None
         job.upload = request.upload = None
-        begun = await connection.ask(request, Begun)
+        async with connection.patience():
+            begun = await connection.ask(request, Begun)
     if begun.skipped:
         return begun
     _check(begun, connection, source.size)
+    if begun.filename not in {plan.remote, ""}:
+        connection.is_usable = False  # which drops what it has begun
+        raise DamagedError(f"{plan.remote}: the server has understood {begun.filename}")
     if begun.upload != job.upload or begun.chunk_size != job.chunk_size:
         job.begin(begun.upload, begun.chunk_size)
     return begun
@@ -167,7 +192,8 @@ async def _is_published(connection: Connection, source: LocalSource, plan: Plan,
     if job.has_changed or len(job.leaves) < chunk_count(source.size, job.chunk_size):
         return False
     try:
-        status = await connection.ask(Stat(filename=plan.remote), Status)
+        async with connection.patience():
+            status = await connection.ask(Stat(filename=plan.remote), Status)
     except RefusedError:
         return False
     return status.root == _tree(source, job).root
@@ -182,6 +208,15 @@ async def _is_same(source: LocalSource, job: UploadJob, index: int) -> bool:
     offset = index * job.chunk_size
     leaf = await source.leaf(offset, size_of_chunk(source.size, job.chunk_size, index))
     return job.leaves.get(index) == leaf
+
+
+async def _check_unchanged(source: LocalSource, job: UploadJob) -> None:
+    """See to it that all chunks are of one version of the file. They are read again only if there is a doubt."""
+    source.check_unchanged()
+    if source.is_touched():
+        for index in job.leaves:
+            if not await _is_same(source, job, index):
+                raise source.changed()
 
 
 async def _send(
@@ -269,7 +304,7 @@ def _check(begun: Begun, connection: Connection, size: int | None) -> None:
         end = last + 1
     if not sane or chunk_count(size or 0, begun.chunk_size) > MAX_STREAM_CHUNKS:
         connection.is_usable = False
-        raise ProtocolError(f"the server wants chunks of {begun.chunk_size} bytes, or has some, which makes no sense")
+        raise GarbledError(f"the server wants chunks of {begun.chunk_size} bytes, or has some, which makes no sense")
 
 
 _NOTHING = Chunk(upload="", index=0, size=0, digest="")
@@ -336,15 +371,23 @@ class _Flight:
 
     async def _is_confirmed(self, chunk: Chunk) -> bool:
         try:
-            await self._connection.read_reply(Confirmed)
+            confirmed = (await self._connection.read_reply(Confirmed)).index
         except RefusedError as exc:
-            tries = self._tries[chunk.index] = self._tries.get(chunk.index, 1) + 1
-            if exc.code != ErrorCode.INTEGRITY or tries > self._limit:
+            if exc.code != ErrorCode.INTEGRITY or not self._may_try_again(chunk):
                 raise
-            self._item.repaired += 1
-            self._damaged.append(chunk.index)
-            return False
-        return True
+        else:
+            if confirmed == chunk.index:
+                return True
+            if not self._may_try_again(chunk):
+                raise GarbledError(f"the server confirms chunk {confirmed}, not {chunk.index}")
+            self._damaged.append(confirmed)  # it may have been taken for that one
+        self._item.repaired += 1
+        self._damaged.append(chunk.index)
+        return False
+
+    def _may_try_again(self, chunk: Chunk) -> bool:
+        tries = self._tries[chunk.index] = self._tries.get(chunk.index, 1) + 1
+        return tries <= self._limit
 
     async def watch(self) -> None:
         """Notice the end of the connection while nothing is on its way: what is to be sent may be long in coming."""
@@ -371,7 +414,18 @@ def _integrity() -> Iterator[None]:
         yield
     except RefusedError as exc:
         if exc.code == ErrorCode.INTEGRITY:
-            raise IntegrityError(exc.message) from exc
+            raise DamagedError(exc.message) from exc
+        raise
+
+
+@contextmanager
+def _misheard(plan: Plan) -> Iterator[None]:
+    """Let refusals of what we have not said out as damage: saying it again may help."""
+    try:
+        yield
+    except RefusedError as exc:
+        if exc.code in _MISHEARD:
+            raise DamagedError(f"{plan.remote}: the server heard something else than was said: {exc.message}") from exc
         raise
 
 
@@ -420,16 +474,25 @@ async def _commit(connection: Connection, begun: Begun, tree: Tree, item: Item, 
     item.phase = Phase.COMMITTING
     progress.update(item)
     request = Commit(upload=begun.upload, chunks=tree.leaf_count, root=tree.root)
-    stored = await connection.ask(request, Stored)
+    async with connection.patience(LONG_REPLY):
+        try:
+            stored = await connection.ask(request, Stored)
+        except RefusedError as exc:
+            if exc.code != ErrorCode.INTEGRITY:
+                raise
+            stored = await connection.ask(request, Stored)  # of all that may be damaged this is mended soonest
     _compare(stored, tree)
     return stored
 
 
 def _compare(stored: Stored, tree: Tree) -> None:
     if not stored.skipped and stored.root != tree.root:
-        raise IntegrityError(
-            f"{stored.filename}: the server stored something else (root {stored.root}, not {tree.root})"
-        )
+        raise DamagedError(f"{stored.filename}: the server stored something else (root {stored.root}, not {tree.root})")
+
+
+def _check_name(stored: Stored, plan: Plan) -> None:
+    if stored.filename != plan.remote and plan.if_exists is not IfExists.RENAME:
+        raise DamagedError(f"{plan.remote}: the server has stored it as {stored.filename}")
 
 
 def _metadata(source: LocalSource, plan: Plan) -> tuple[int | None, int, int | None]:

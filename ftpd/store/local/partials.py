@@ -21,13 +21,16 @@ from ftpd.store.base import OpenChunk, UploadPlan, lease_lost, unknown_upload
 from ftpd.store.local.errors import os_errors
 from ftpd.store.local.publish import Landing, LocalUpload, check_free, open_temporary
 from ftpd.wire.digests import Buffer, Digest, Tree, chunk_count
-from ftpd.wire.errors import FtpdError
+from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.paths import RemotePath
 
 _NAME = re.compile(r"[0-9a-f]{32}")
 _JOURNAL = ".journal"
 _REWRITTEN = ".rewritten"
 _SUFFIXES = ("", _JOURNAL, _REWRITTEN)
+
+_PASSING = {ErrorCode.NO_SPACE, ErrorCode.BUSY}
+"""What keeps a whole file from getting its name today, and not tomorrow: there was no room for its folder, say."""
 
 
 class Partials:
@@ -165,19 +168,25 @@ class LocalPartial(LocalUpload):
         """See `Upload.reopen`."""
         async with self._lock:
             self._check_owner()
-            if self.leaves.pop(index, None) is not None:
+            if index in self.leaves:
                 with os_errors(self._plan.path):
                     assert self._journal is not None
                     await self._landing.workers.disk(self._journal.drop, index)
+                del self.leaves[index]  # not before: while the journal speaks of it, its bytes have to stay
 
     async def publish(self, tree: Tree) -> RemotePath | None:
         """See `Upload.publish`."""
         async with self._lock:
             self._check_owner()
+            end = self.release
             try:
                 return await self._landing.workers.sync(self._publish, tree)
+            except FtpdError as exc:
+                if exc.code in _PASSING and self._is_unnamed:
+                    end = self._close
+                raise
             finally:
-                await self._landing.workers.finish(self.release)
+                await self._landing.workers.finish(end)
                 self._partials.forget(self)
 
     async def suspend(self) -> None:
@@ -241,7 +250,9 @@ class LocalPartial(LocalUpload):
         with os_errors(self._plan.path, self._landing.root):
             try:
                 self._trust(self._open_files(), stop)
-                is_wanted = check_free(self._landing.root, self._plan, len(self.leaves) * self._chunk_size)
+                # What was stored of a broken chunk has its space already; what is sparse counts as stored.
+                stored = max(len(self.leaves) * self._chunk_size, os.fstat(self._fd).st_blocks * 512)
+                is_wanted = check_free(self._landing.root, self._plan, stored)
                 os.utime(self._fd)  # it is in use, and not to be swept for a while
             finally:
                 if not is_wanted:
@@ -250,6 +261,7 @@ class LocalPartial(LocalUpload):
 
     def _open_files(self) -> Found:
         try:
+            os.chmod(self.name, 0o600, dir_fd=self._folder)  # it has its final mode if it was about to be published
             self._fd = open_temporary(self.name, self._folder, create=False)
             fd = open_temporary(self.name + _JOURNAL, self._folder, create=False)
         except FileNotFoundError:

@@ -79,6 +79,8 @@ class LocalUpload(Upload):
         self.leaves = {}
         self._fd = -1 if name else open_temporary(self.name, folder, create=True)
         self._over = False
+        self._is_unnamed = False
+        """Whether it is finished, and all that is missing is its name."""
 
     async def write(self, offset: int, data: Buffer | Stretch, digest: Digest) -> int:
         """See `Upload.write`."""
@@ -144,9 +146,11 @@ class LocalUpload(Upload):
         landing, plan = self._landing, self._plan
         with os_errors(plan.path, landing.root):
             self._finish_file(tree.size)
+            self._is_unnamed = True
             folder = landing.root.make_folder(plan.path.parent, sync=landing.sync)
             try:
                 path = give_name(plan, self.name, self._folder, folder)
+                self._is_unnamed = False
                 if path is None:
                     return None
                 if landing.sync:
