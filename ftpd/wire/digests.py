@@ -94,6 +94,8 @@ def hash_leaf(data: Buffer) -> bytes:
 
 def tree_of(data: Buffer) -> Tree:
     """Give the tree of a file that is in memory."""
+    if len(data) <= MIN_CHUNK:  # one chunk, whose leaf is all there is to do
+        return Tree(len(data), MIN_CHUNK, blake3(data).digest())
     hasher = TreeHasher(chunk_size_for(len(data)))
     hasher.update(data)
     return hasher.finish()
