@@ -12,9 +12,11 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Sequence
 from typing import ClassVar
 
 from ftpd.commands.exchange import ANONYMOUS, Budget, Exchange, Principal
+from ftpd.commands.get import Answered, get_all
 from ftpd.commands.put import put_all
 from ftpd.commands.table import COMMANDS
 from ftpd.payload.channel import Channel
@@ -22,12 +24,12 @@ from ftpd.payload.direct import Stretch
 from ftpd.payload.files import Source
 from ftpd.payload.receive import PayloadReader
 from ftpd.payload.send import send_payload
-from ftpd.requests import STALL_S, Requests, find_command, silence
+from ftpd.requests import STALL_S, Requests, find_command, is_whole_get, silence
 from ftpd.store.base import Store
 from ftpd.wire.digests import Buffer, Digest
 from ftpd.wire.errors import BadFrameError, ErrorCode, FtpdError
 from ftpd.wire.frames import Header
-from ftpd.wire.limits import MAX_ID, MAX_PATH, MIB, SMALL_FILE
+from ftpd.wire.limits import KIB, MAX_ID, MAX_PATH, MIB, SMALL_FILE
 from ftpd.wire.messages import (
     Put,
     Reply,
@@ -46,6 +48,12 @@ ALL_HELD_BYTES = 128 * MIB
 
 MOST_PUTS = 48
 """Files that are stored together at most: none is to wait for long, and each is open meanwhile."""
+
+MOST_GETS = 64
+"""Files that are read together at most, likewise."""
+
+GET_BYTES = 256 * KIB
+"""How much of them is in memory at a time for one client, which may not read."""
 
 log = logging.getLogger(__name__)
 
@@ -159,6 +167,8 @@ class Session(Exchange):
             self._payload = incoming.payload
             if self._is_small_put(incoming.header):
                 await self._answer_puts(incoming.header)
+            elif self._is_small_get(incoming.header):
+                await self._answer_gets(incoming.header)
             else:
                 await self._answer(incoming.header)
             self._requests.reads_ahead = bool(self.uploads)
@@ -233,6 +243,37 @@ class Session(Exchange):
             await self._release()
             await self._write(bytes(frames))
         await self._skip_payload()
+
+    def _is_small_get(self, header: Header) -> bool:
+        return COMMANDS["get"].right in self.principal.rights and is_whole_get(header)
+
+    async def _answer_gets(self, header: Header) -> None:
+        """Send a file together with those that are asked for behind it, if they are small."""
+        gets = [header, *await self._requests.next_gets(MOST_GETS - 1)]
+        while len(gets) > 1:
+            del gets[: await self._send_some(gets)]
+        for alone in gets:
+            await self._answer(alone)
+
+    async def _send_some(self, gets: Sequence[Header]) -> int:
+        """Answer the first of several requests for files in one piece; tell how many they were."""
+        started = time.monotonic()
+        self.transfer = None
+        self._is_classic = False
+        try:
+            answers = await get_all(gets, self.store, GET_BYTES)
+            await self._release()
+            await self._write(b"".join(part for answer in answers for part in _frames_of(answer)))
+        except (OSError, asyncio.CancelledError):
+            for lost in gets:
+                self._log(lost, started, "lost")
+            raise
+        for request, (_, reply, self.transfer, _, _) in zip(gets, answers, strict=False):
+            if reply is None:
+                await self._answer(request)
+            else:
+                self._log(request, started, reply.code.value if isinstance(reply, FtpdError) else "ok")
+        return len(answers)
 
     async def _run(self, header: Header) -> Reply | None:
         self.request_id = request_id_of(header)
@@ -325,6 +366,15 @@ class Session(Exchange):
             "outcome": outcome,
         }
         log.log(logging.INFO if is_transfer else logging.DEBUG, "transfer" if is_transfer else "request", extra=fields)
+
+
+def _frames_of(answer: Answered) -> Sequence[Buffer]:
+    """Write down the answer to one get of several."""
+    if answer.reply is None:
+        return ()
+    if isinstance(answer.reply, FtpdError):
+        return (encode_refusal(answer.reply.code, answer.reply.message, answer.reply.facts, answer.request_id),)
+    return encode_reply(answer.reply, answer.request_id), answer.leaves, answer.data
 
 
 _TRANSFERS = frozenset({"put", "begin", "chunk", "commit", "get"})
