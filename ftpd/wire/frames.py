@@ -74,7 +74,7 @@ def decode_header(raw: bytes) -> Header:
 def _decode_plain(raw: bytes) -> Header | None:
     """Parse a header that holds nothing the strict parser would have to look at, as nearly all do; five times as fast.
 
-    It is flat and without floats, and written as we would write it: what encodes to the same bytes again had no key
+    It is shallow and without floats, and written as we would write it: what encodes to the same bytes again had no key
     twice, no lone surrogate and no second way to spell a number.
     """
     try:
@@ -139,7 +139,8 @@ def _finite_number(digits: str) -> float:
     return value
 
 
-_PLAIN = msgspec.json.Decoder(dict[str, bool | Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)] | str | None])
+_Plain = bool | Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)] | str | None
+_PLAIN = msgspec.json.Decoder(dict[str, _Plain | dict[str, _Plain] | list[_Plain | dict[str, _Plain] | list[_Plain]]])
 
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique_keys,

@@ -122,7 +122,10 @@ def outcome(decode: Callable[[bytes], Header], raw: bytes) -> str:
         return exc.message
 
 
-PLAIN = st.one_of(st.none(), st.booleans(), st.integers(-2, 2**54), st.text(max_size=8), st.floats(), st.just([]))
+PLAIN = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-2, 2**54), st.text(max_size=8), st.floats()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+)
 
 
 @quick
@@ -142,5 +145,6 @@ def test_the_short_way_leads_to_the_same(raw: bytes) -> None:
 )  # fmt: skip
 def test_the_short_way_skips_no_check(value: bytes) -> None:
     """What only the strict parser would notice is noticed in a compact header as well."""
-    raw = b'{"cmd":"put","a":' + value + b"}"
-    assert outcome(decode_strictly, raw) == outcome(decode_header, raw)
+    for before, behind in ((b"", b""), (b'{"a":', b"}"), (b"[", b"]"), (b'[1,{"a":', b"}]"), (b"[[", b"]]")):
+        raw = b'{"cmd":"put","a":' + before + value + behind + b"}"
+        assert outcome(decode_strictly, raw) == outcome(decode_header, raw)
