@@ -355,6 +355,9 @@ class Session(Exchange):
         command = str(header.get("cmd"))[:MAX_ID]
         done = self.transfer
         is_transfer = command in _TRANSFERS and (done is not None or outcome != "ok")
+        level = logging.INFO if is_transfer else logging.DEBUG
+        if not log.isEnabledFor(level):
+            return
         opened = self.uploads.get(str(header.get("upload")))
         asked = str(opened.path if opened else header.get("filename", header.get("path", "")))[:MAX_PATH]
         fields = {
@@ -365,7 +368,7 @@ class Session(Exchange):
             "seconds": round(time.monotonic() - ((done and done.started) or started), 3),
             "outcome": outcome,
         }
-        log.log(logging.INFO if is_transfer else logging.DEBUG, "transfer" if is_transfer else "request", extra=fields)
+        log.log(level, "transfer" if is_transfer else "request", extra=fields)
 
 
 def _frames_of(answer: Answered) -> Sequence[Buffer]:
