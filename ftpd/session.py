@@ -46,7 +46,7 @@ HELD_BYTES = 16 * MIB
 ALL_HELD_BYTES = 128 * MIB
 """How much of them is kept back for all clients together."""
 
-MOST_PUTS = 48
+MOST_PUTS = 64
 """Files that are stored together at most: none is to wait for long, and each is open meanwhile."""
 
 MOST_GETS = 64
@@ -213,14 +213,26 @@ class Session(Exchange):
         return may_put and header.get("cmd") == "put" and payload_size_of(header, Put) <= SMALL_FILE
 
     async def _answer_puts(self, header: Header) -> None:
-        """Store a small file together with those that have arrived behind it: most of the work is done once for all."""
+        """Store a small file and those that arrive behind it, many at a time: most of the work is done once for all."""
         started = time.monotonic()
         data = bytearray()
         puts: list[tuple[Header, Buffer]] = [(header, data)]
         try:
             while (stretch := await self.receive()) is not None:
                 data += stretch.first
-            puts += await self._requests.next_puts(MOST_PUTS - 1)
+        except (OSError, asyncio.CancelledError):
+            self._log(header, started, "lost")
+            raise
+        await self._skip_payload()
+        puts += await self._requests.next_puts(MOST_PUTS - 1)
+        while puts:
+            await self._store_some(puts, started)
+            # As long as there are some: one that is read by itself costs as much as three of these.
+            puts = [] if self._is_finishing else [*await self._requests.next_puts(MOST_PUTS)]
+            started = time.monotonic()
+
+    async def _store_some(self, puts: Sequence[tuple[Header, Buffer]], started: float) -> None:
+        try:
             answers = await put_all(puts, self.store)
         except (OSError, asyncio.CancelledError):
             for lost, _ in puts:
@@ -242,7 +254,6 @@ class Session(Exchange):
         if frames:
             await self._release()
             await self._write(bytes(frames))
-        await self._skip_payload()
 
     def _is_small_get(self, header: Header) -> bool:
         return COMMANDS["get"].right in self.principal.rights and is_whole_get(header)
@@ -252,6 +263,8 @@ class Session(Exchange):
         gets = [header, *await self._requests.next_gets(MOST_GETS - 1)]
         while len(gets) > 1:
             del gets[: await self._send_some(gets)]
+            if not gets and not self._is_finishing:
+                gets = await self._requests.next_gets(MOST_GETS)
         for alone in gets:
             await self._answer(alone)
 

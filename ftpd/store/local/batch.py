@@ -8,7 +8,7 @@ import contextlib
 import itertools
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 from ftpd.payload.files import sync_all, write_all
@@ -33,15 +33,6 @@ class _Hidden:
         self.name = next(_names)
         self.fd = -1
         self.result: Result = None
-
-    @contextlib.contextmanager
-    def step(self) -> Iterator[None]:
-        """Do something with the file; an error is its result."""
-        try:
-            with os_errors(self.plan.path):
-                yield
-        except FtpdError as exc:
-            self.result = exc
 
 
 class Batch:
@@ -75,8 +66,12 @@ class Batch:
     def _for_all(self, step: Callable[[_Hidden], None]) -> None:
         for hidden in self._files:
             if not isinstance(hidden.result, FtpdError):
-                with hidden.step():
+                try:
                     step(hidden)
+                except FtpdError as exc:
+                    hidden.result = exc
+                except OSError as exc:
+                    hidden.result = from_os_error(exc, hidden.plan.path)
 
     def _write(self, hidden: _Hidden) -> None:
         hidden.fd = open_temporary(hidden.name, self._landing.temporary, create=True)

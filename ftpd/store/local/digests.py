@@ -131,7 +131,8 @@ class DigestCache:
             for path, state, tree in files
             if state.has_place()
         ]
-        self._do(lambda database: _replace_all(database, rows))
+        if rows:
+            self._do(lambda database: _replace_all(database, rows))
 
     def learn_trees(self, files: Sequence[tuple[RemotePath, State, Tree]]) -> None:
         """Keep the trees of files that were there already, in one transaction."""
@@ -207,8 +208,10 @@ class DigestCache:
 
 
 def _replace_all(database: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
-    query = f"INSERT OR REPLACE INTO files (path, {_STATE}, chunk_size, leaves, root) VALUES ({_marks(8)})"  # noqa: S608
-    _at_once(database, lambda database: database.executemany(query, rows))
+    # One statement: `executemany` lets go of the interpreter lock, and waits for it again, with every row.
+    marks = ", ".join([f"({_marks(8)})"] * len(rows))
+    query = f"INSERT OR REPLACE INTO files (path, {_STATE}, chunk_size, leaves, root) VALUES {marks}"  # noqa: S608 (marks)
+    database.execute(query, [value for row in rows for value in row])
 
 
 def _at_once(database: sqlite3.Connection, work: Callable[[sqlite3.Connection], object]) -> None:
