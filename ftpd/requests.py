@@ -95,6 +95,19 @@ class Requests:
         self._channel.return_(data[place:])
         return puts
 
+    async def next_gets(self, limit: int) -> list[Header]:
+        """Take the requests for small files, or what may be some, that have arrived."""
+        if self._ahead is not None:
+            return []
+        data = await self._channel.read_arrived()
+        gets: list[Header] = []
+        place = 0
+        while len(gets) < limit and (found := _whole_get(data, place)) is not None:
+            header, place = found
+            gets.append(header)
+        self._channel.return_(data[place:])
+        return gets
+
     def look_ahead(self) -> None:
         """Begin to read another request, if one may be read ahead and could be there."""
         is_arriving = self._arriving is not None and self._arriving.missing
@@ -164,6 +177,20 @@ def _whole_put(data: bytes, place: int) -> tuple[Header, int, int] | None:
     except BadFrameError:  # found again by whoever reads the next request, and answered
         return None
     return (header, start, end) if start <= end <= len(data) else None
+
+
+def _whole_get(data: bytes, place: int) -> tuple[Header, int] | None:
+    """Find a get of a whole file: its header, and where it ends."""
+    try:
+        found = find_frame(data, place)
+    except BadFrameError:  # as above
+        return None
+    return found if found is not None and is_whole_get(found[0]) else None
+
+
+def is_whole_get(header: Header) -> bool:
+    """Tell whether a request is for a file from its beginning to its end."""
+    return header.get("cmd") == "get" and not header.keys() & {"offset", "length", "resume", "if_root"}
 
 
 def find_command(header: Header) -> Command[Request] | None:

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Sequence
 from typing import ClassVar
 
 from ftpd.access.door import Door, Login
@@ -19,6 +20,7 @@ from ftpd.access.rights import ANONYMOUS, NOBODY
 from ftpd.access.view import View
 from ftpd.commands.account import MOST_TRIES
 from ftpd.commands.exchange import Budget, Exchange
+from ftpd.commands.get import Answered, get_all
 from ftpd.commands.put import put_all
 from ftpd.commands.table import COMMANDS
 from ftpd.payload.channel import Channel
@@ -26,12 +28,12 @@ from ftpd.payload.direct import Stretch
 from ftpd.payload.files import Source
 from ftpd.payload.receive import PayloadReader
 from ftpd.payload.send import send_payload
-from ftpd.requests import STALL_S, Requests, find_command, silence
+from ftpd.requests import STALL_S, Requests, find_command, is_whole_get, silence
 from ftpd.store.base import Store
 from ftpd.wire.digests import Buffer, Digest
 from ftpd.wire.errors import BadFrameError, ErrorCode, FtpdError
 from ftpd.wire.frames import Header
-from ftpd.wire.limits import MAX_HEADER, MAX_ID, MAX_PATH, MAX_STRANGERS_HEADER, MIB, SMALL_FILE
+from ftpd.wire.limits import KIB, MAX_HEADER, MAX_ID, MAX_PATH, MAX_STRANGERS_HEADER, MIB, SMALL_FILE
 from ftpd.wire.messages import (
     Put,
     Reply,
@@ -51,8 +53,14 @@ ALL_HELD_BYTES = 128 * MIB
 LOGIN_S = 20.0
 """How long somebody may take to log in, from the first byte, where that is needed."""
 
-MOST_PUTS = 48
+MOST_PUTS = 64
 """Files that are stored together at most: none is to wait for long, and each is open meanwhile."""
+
+MOST_GETS = 64
+"""Files that are read together at most, likewise."""
+
+GET_BYTES = 256 * KIB
+"""How much of them is in memory at a time for one client, which may not read."""
 
 log = logging.getLogger(__name__)
 
@@ -187,6 +195,8 @@ class Session(Exchange):
             self._recognise()
             if self._is_small_put(incoming.header):
                 await self._answer_puts(incoming.header)
+            elif self._is_small_get(incoming.header):
+                await self._answer_gets(incoming.header)
             else:
                 await self._answer(incoming.header)
             self._requests.reads_ahead = bool(self.uploads)
@@ -241,14 +251,27 @@ class Session(Exchange):
         return may_put and header.get("cmd") == "put" and payload_size_of(header, Put) <= SMALL_FILE
 
     async def _answer_puts(self, header: Header) -> None:
-        """Store a small file together with those that have arrived behind it: most of the work is done once for all."""
+        """Store a small file and those that arrive behind it, many at a time: most of the work is done once for all."""
         started = time.monotonic()
         data = bytearray()
         puts: list[tuple[Header, Buffer]] = [(header, data)]
         try:
             while (stretch := await self.receive()) is not None:
                 data += stretch.first
-            puts += await self._requests.next_puts(MOST_PUTS - 1)
+        except (OSError, asyncio.CancelledError):
+            self._log(header, started, "lost")
+            raise
+        await self._skip_payload()
+        puts += await self._requests.next_puts(MOST_PUTS - 1)
+        while puts:
+            self._recognise()
+            await self._store_some(puts, started)
+            # As long as there are some: one that is read by itself costs as much as three of these.
+            puts = [] if self._is_finishing else [*await self._requests.next_puts(MOST_PUTS)]
+            started = time.monotonic()
+
+    async def _store_some(self, puts: Sequence[tuple[Header, Buffer]], started: float) -> None:
+        try:
             answers = await put_all(puts, self.store)
         except (OSError, asyncio.CancelledError):
             for lost, _ in puts:
@@ -270,7 +293,40 @@ class Session(Exchange):
         if frames:
             await self._release()
             await self._write(bytes(frames))
-        await self._skip_payload()
+
+    def _is_small_get(self, header: Header) -> bool:
+        return COMMANDS["get"].right in self.principal.rights and is_whole_get(header)
+
+    async def _answer_gets(self, header: Header) -> None:
+        """Send a file together with those that are asked for behind it, if they are small."""
+        gets = [header, *await self._requests.next_gets(MOST_GETS - 1)]
+        while len(gets) > 1:
+            self._recognise()
+            del gets[: await self._send_some(gets)]
+            if not gets and not self._is_finishing:
+                gets = await self._requests.next_gets(MOST_GETS)
+        for alone in gets:
+            await self._answer(alone)
+
+    async def _send_some(self, gets: Sequence[Header]) -> int:
+        """Answer the first of several requests for files in one piece; tell how many they were."""
+        started = time.monotonic()
+        self.transfer = None
+        self._is_classic = False
+        try:
+            answers = await get_all(gets, self.store, GET_BYTES)
+            await self._release()
+            await self._write(b"".join(part for answer in answers for part in _frames_of(answer)))
+        except (OSError, asyncio.CancelledError):
+            for lost in gets:
+                self._log(lost, started, "lost")
+            raise
+        for request, (_, reply, self.transfer, _, _) in zip(gets, answers, strict=False):
+            if reply is None:
+                await self._answer(request)
+            else:
+                self._log(request, started, reply.code.value if isinstance(reply, FtpdError) else "ok")
+        return len(answers)
 
     async def _run(self, header: Header) -> Reply | None:
         self.request_id = request_id_of(header)
@@ -354,6 +410,9 @@ class Session(Exchange):
         command = str(header.get("cmd"))[:MAX_ID]
         done = self.transfer
         is_transfer = command in _TRANSFERS and (done is not None or outcome != "ok")
+        level = logging.INFO if is_transfer else logging.DEBUG
+        if not log.isEnabledFor(level):
+            return
         opened = self.uploads.get(str(header.get("upload")))
         asked = str(opened.path if opened else header.get("filename", header.get("path", "")))[:MAX_PATH]
         fields = {
@@ -364,7 +423,16 @@ class Session(Exchange):
             "seconds": round(time.monotonic() - ((done and done.started) or started), 3),
             "outcome": outcome,
         }
-        log.log(logging.INFO if is_transfer else logging.DEBUG, "transfer" if is_transfer else "request", extra=fields)
+        log.log(level, "transfer" if is_transfer else "request", extra=fields)
+
+
+def _frames_of(answer: Answered) -> Sequence[Buffer]:
+    """Write down the answer to one get of several."""
+    if answer.reply is None:
+        return ()
+    if isinstance(answer.reply, FtpdError):
+        return (encode_refusal(answer.reply.code, answer.reply.message, answer.reply.facts, answer.request_id),)
+    return encode_reply(answer.reply, answer.request_id), answer.leaves, answer.data
 
 
 _TRANSFERS = frozenset({"put", "begin", "chunk", "commit", "get"})

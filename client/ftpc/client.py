@@ -315,8 +315,9 @@ class Client:
         """
         from pathlib import Path
 
+        from ftpc.transfer.saving import Wanted
         from ftpc.transfer.tasks import Tally
-        from ftpc.transfer.tree_download import TreeDownload, Wanted
+        from ftpc.transfer.tree_download import TreeDownload
 
         base = self.remote_folder(remote)
         target = os.fspath(folder) if folder is not None else base.rpartition("/")[2] or "."

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ftpc.address import Address
@@ -158,19 +158,33 @@ class Connection:
             FtpcError: as `read_reply`, but for refusals; or nothing came for too long.
         """
         replies: list[R | RefusedError] = []
+
+        def take(data: bytes, place: int) -> int | None:
+            found = find_frame(data, place) if len(replies) < most else None
+            if found is None:
+                return None
+            replies.append(reply_of(found[0], kind))
+            return found[1]
+
         async with self.patience():
             await self.greet()
             try:
                 replies.append(await self._read(kind))
             except RefusedError as exc:
                 replies.append(exc)
+        await self.read_arrived(take)
+        return replies
+
+    async def read_arrived(self, take: Callable[[bytes, int], int | None]) -> None:
+        """Read on without waiting: give what has arrived to `take`, which tells where what it takes of it ends.
+
+        It is called with the next place until it gives None.
+        """
         with self.errors():
             data, place = await self.channel.read_arrived(), 0
-            while len(replies) < most and (found := find_frame(data, place)) is not None:
-                header, place = found
-                replies.append(parse(header, kind) if header.get("ok") is True else _refusal(header))
+            while (end := take(data, place)) is not None:
+                place = end
             self.channel.return_(data[place:])
-        return replies
 
     @contextlib.asynccontextmanager
     async def patience(self, times: int = 1) -> AsyncIterator[None]:
@@ -227,10 +241,10 @@ class Connection:
                 msg = "the server closed it"
                 raise ConnectionResetError(msg)
             header = decode_header(await self.channel.read_exactly(size))
-            if header.get("ok") is True:
-                return parse(header, kind)
-            refusal = _refusal(header)
-        raise refusal
+            reply = reply_of(header, kind)
+        if isinstance(reply, RefusedError):
+            raise reply
+        return reply
 
 
 async def _connect(address: Address, trust: "Trust | None") -> Channel:
@@ -247,7 +261,14 @@ def _advice(exc: Exception, address: Address) -> str:
     return "is ftpd running there?"
 
 
-def _refusal(header: Header) -> RefusedError:
+def reply_of(header: Header, kind: type[R]) -> R | RefusedError:
+    """Understand the header of a reply.
+
+    Raises:
+        FtpdError: it makes no sense.
+    """
+    if header.get("ok") is True:
+        return parse(header, kind)
     error = parse(header, Refusal).error
     body = header["error"]
     assert isinstance(body, dict)

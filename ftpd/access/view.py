@@ -5,12 +5,13 @@ there is told that it is not.
 """
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from ftpd.access.rights import Principal, Right
 from ftpd.payload.direct import Stretch
-from ftpd.store.base import Details, Listing, OpenChunk, SmallFile, Store, StoredFile, Upload, UploadPlan
+from ftpd.store.base import Details, Listing, OpenChunk, SmallFile, Store, StoredFile, Upload, UploadPlan, WholeFile
 from ftpd.wire.digests import Buffer, Digest, Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.messages import Algorithm, Entry, IfExists
@@ -48,6 +49,15 @@ class View(Store):
         self._check(path, Right.READ)
         with self._errors():
             return await self._store.open(self._full(path))
+
+    async def read_small(self, paths: Sequence[RemotePath], room: int) -> Sequence[WholeFile | FtpdError | None]:
+        """See `Store.read_small`."""
+        allowed = list(itertools.takewhile(lambda path: Right.READ in self._principal.rights_at(path), paths))
+        if not allowed:
+            return await super().read_small(paths[:1], room)
+        with self._errors():
+            found = await self._store.read_small([self._full(path) for path in allowed], room)
+        return [self._stripped(answer) if isinstance(answer, FtpdError) else answer for answer in found]
 
     async def begin(self, plan: UploadPlan) -> Upload | None:
         """See `Store.begin`."""

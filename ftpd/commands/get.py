@@ -1,11 +1,16 @@
 """`get`: a file, or a range of it, with what proves that it arrived as it was stored."""
 
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from ftpd.commands.exchange import Exchange, Transfer
-from ftpd.store.base import StoredFile
-from ftpd.wire.digests import Tree, TreeHasher, chunk_count, chunk_size_for
+from ftpd.store.base import Details, Store, StoredFile, WholeFile
+from ftpd.wire.digests import Buffer, Tree, TreeHasher, chunk_count, chunk_size_for
 from ftpd.wire.errors import ErrorCode, FtpdError
+from ftpd.wire.frames import Header
 from ftpd.wire.limits import DIGEST_SIZE
-from ftpd.wire.messages import Content, Get, Trailer
+from ftpd.wire.messages import Content, Get, RequestId, Trailer, parse, request_id_of
 from ftpd.wire.paths import RemotePath
 
 
@@ -35,11 +40,64 @@ async def get(request: Get, exchange: Exchange) -> Trailer | None:
         await file.close()
 
 
+class Answered(NamedTuple):
+    """What became of one get of several."""
+
+    request_id: RequestId | None
+    reply: Content | FtpdError | None
+    """None for a file that is not small: it has to be sent by itself."""
+    transfer: Transfer | None = None
+    leaves: bytes = b""
+    data: Buffer = b""
+
+
+async def get_all(headers: Sequence[Header], store: Store, room: int) -> list[Answered]:
+    """Read small files together, until they have `room` bytes. Each is answered as `get` would answer it.
+
+    At least the first is answered. Behind one that is not small there are no answers.
+    """
+    prepared = [_prepare(header) for header in headers]
+    paths = [path for _, path in prepared if isinstance(path, RemotePath)]
+    try:
+        results = deque(await store.read_small(paths, room) if paths else ())
+    except FtpdError as exc:
+        results = deque([exc] * len(paths))
+    answers: list[Answered] = []
+    for request_id, path in prepared:
+        if isinstance(path, RemotePath) and not results:
+            break
+        answers.append(_answer(request_id, path, results.popleft() if isinstance(path, RemotePath) else None))
+        if answers[-1].reply is None:
+            break
+    return answers
+
+
+def _prepare(header: Header) -> tuple[RequestId | None, RemotePath | FtpdError]:
+    request_id = None
+    try:
+        request_id = request_id_of(header)
+        return request_id, RemotePath.parse(parse(header, Get).filename)
+    except FtpdError as exc:
+        return request_id, exc
+
+
+def _answer(
+    request_id: RequestId | None, path: RemotePath | FtpdError, result: WholeFile | FtpdError | None
+) -> Answered:
+    if isinstance(path, FtpdError):
+        return Answered(request_id, path)
+    if not isinstance(result, WholeFile):
+        return Answered(request_id, result)
+    details, tree, data = result
+    reply = _content(details, 0, details.size, tree)
+    return Answered(request_id, reply, Transfer(path, details.size), tree.leaves, data)
+
+
 async def _send_known(file: StoredFile, tree: Tree, offset: int, length: int, exchange: Exchange) -> None:
     """Send chunks, and their leaves before them."""
     first = offset // tree.chunk_size
     leaves = tree.leaves[first * DIGEST_SIZE : (first + chunk_count(length, tree.chunk_size)) * DIGEST_SIZE]
-    content = _content(file, offset, length, tree)
+    content = _content(file.details, offset, length, tree)
     if file.content is not None:
         await exchange.send_all(content, leaves + file.content[offset : offset + length])
         return
@@ -69,12 +127,11 @@ async def _send_range(file: StoredFile, offset: int, length: int, exchange: Exch
 
 
 async def _send_hashing(file: StoredFile, offset: int, length: int, hasher: TreeHasher, exchange: Exchange) -> None:
-    await exchange.send(_content(file, offset, length, None, hasher.chunk_size))
+    await exchange.send(_content(file.details, offset, length, None, hasher.chunk_size))
     await exchange.send_payload(file, offset, length, hasher)
 
 
-def _content(file: StoredFile, offset: int, length: int, tree: Tree | None, chunk_size: int = 0) -> Content:
-    details = file.details
+def _content(details: Details, offset: int, length: int, tree: Tree | None, chunk_size: int = 0) -> Content:
     return Content(
         filesize=details.size,
         offset=offset,

@@ -2,14 +2,14 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from blake3 import blake3
 
 from ftpd.commands.exchange import Exchange, Transfer
 from ftpd.store.base import SmallFile, Store, Upload, UploadPlan
-from ftpd.wire.digests import Buffer, Digest, Tree, TreeHasher, chunk_size_for, parse_digest, tree_of
+from ftpd.wire.digests import Buffer, Digest, Hasher, Tree, TreeHasher, chunk_size_for, parse_digest, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.frames import Header
 from ftpd.wire.messages import Put, RequestId, Stored, parse, request_id_of
@@ -58,12 +58,12 @@ async def put_all(puts: Sequence[tuple[Header, Buffer]], store: Store) -> list[A
 def _answer(
     request_id: RequestId | None, file: SmallFile | FtpdError, result: RemotePath | FtpdError | None
 ) -> Answered:
-    error = next((what for what in (file, result) if isinstance(what, FtpdError)), None)
-    if error is not None:
-        return Answered(request_id, error, None)
-    assert isinstance(file, SmallFile)
+    if isinstance(file, FtpdError):
+        return Answered(request_id, file, None)
+    if isinstance(result, FtpdError):
+        return Answered(request_id, result, None)
     size = file.tree.size
-    if not isinstance(result, RemotePath):
+    if result is None:
         return Answered(request_id, Stored(filename=str(file.plan.path), filesize=size, skipped=True), None)
     return Answered(
         request_id, Stored(filename=str(result), filesize=size, root=file.tree.root), Transfer(result, size)
@@ -81,12 +81,13 @@ def _prepare(header: Header, data: Buffer) -> tuple[RequestId | None, SmallFile 
 
 def _check(request: Put, data: Buffer) -> SmallFile:
     path = RemotePath.parse(request.filename)
-    checks = Checks(request)
-    for digest in checks.digests:
-        digest.update(data)
-    checks.compare()
+    announced = _announced(request)
+    tree = tree_of(data)
+    for name, expected in announced:
+        # A small file is one chunk, whose leaf is the digest of it all: it is not computed twice.
+        _compare(name, expected, tree.leaves if name == "blake3" else _whole(name, data))
     plan = UploadPlan(path, request.filesize, request.if_exists, request.mtime, request.mtime_ns, request.mode)
-    return SmallFile(plan, data, tree_of(data))
+    return SmallFile(plan, data, tree)
 
 
 async def _receive(size: int, upload: Upload, checks: "Checks", exchange: Exchange) -> Tree:
@@ -102,14 +103,7 @@ class Checks:
     """The digests a request announces, and their computation."""
 
     def __init__(self, request: Put) -> None:
-        announced = (
-            ("blake3", request.blake3, blake3, 32),
-            ("md5", request.md5, lambda: hashlib.md5(usedforsecurity=False), 16),
-            ("sha256", request.sha256, hashlib.sha256, 32),
-        )
-        self._wanted = [
-            (name, parse_digest(text, size), make()) for name, text, make, size in announced if text is not None
-        ]
+        self._wanted = [(name, expected, _ALGORITHMS[name][1]()) for name, expected in _announced(request)]
         self.digests: Sequence[Digest] = [hasher for _, _, hasher in self._wanted]
 
     def compare(self) -> None:
@@ -119,15 +113,37 @@ class Checks:
             FtpdError: `integrity`, with both digests.
         """
         for name, expected, hasher in self._wanted:
-            actual = hasher.digest()
-            if actual != expected:
-                raise FtpdError(
-                    ErrorCode.INTEGRITY,
-                    f"the bytes that arrived have another {name} than announced; nothing was stored",
-                    algo=name,
-                    expected=expected.hex(),
-                    actual=actual.hex(),
-                )
+            _compare(name, expected, hasher.digest())
+
+
+_ALGORITHMS: dict[str, tuple[int, Callable[[], Hasher]]] = {
+    "blake3": (32, blake3),
+    "md5": (16, lambda: hashlib.md5(usedforsecurity=False)),
+    "sha256": (32, hashlib.sha256),
+}
+"""Bytes of each digest, and what computes it."""
+
+
+def _announced(request: Put) -> list[tuple[str, bytes]]:
+    texts = (("blake3", request.blake3), ("md5", request.md5), ("sha256", request.sha256))
+    return [(name, parse_digest(text, _ALGORITHMS[name][0])) for name, text in texts if text is not None]
+
+
+def _whole(name: str, data: Buffer) -> bytes:
+    hasher = _ALGORITHMS[name][1]()
+    hasher.update(data)
+    return hasher.digest()
+
+
+def _compare(name: str, expected: bytes, actual: bytes) -> None:
+    if actual != expected:
+        raise FtpdError(
+            ErrorCode.INTEGRITY,
+            f"the bytes that arrived have another {name} than announced; nothing was stored",
+            algo=name,
+            expected=expected.hex(),
+            actual=actual.hex(),
+        )
 
 
 class _Several:

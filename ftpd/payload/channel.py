@@ -22,7 +22,7 @@ from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.frames import decode_length
 from ftpd.wire.limits import KIB, LENGTH_SIZE, MAX_HEADER
 
-STREAM_LIMIT = 64 * KIB
+STREAM_LIMIT = 128 * KIB
 """Bytes the `StreamReader` holds before it pauses (at twice that): a few headers, a small file."""
 
 MOST_ARRIVED = 8 * STREAM_LIMIT
@@ -44,7 +44,7 @@ _BYTES_ACKED_AT = 120
 """Where `tcpi_bytes_acked` is in `struct tcp_info` (linux/tcp.h, since Linux 4.1)."""
 
 # One for all connections: what arrives in it is copied out before anything else can happen.
-_scratch = memoryview(bytearray(STREAM_LIMIT))
+_scratch = memoryview(bytearray(2 * STREAM_LIMIT))
 
 
 class ChannelProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):

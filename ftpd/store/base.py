@@ -18,6 +18,7 @@ from ftpd.payload.direct import Stretch
 from ftpd.payload.files import Source
 from ftpd.wire.digests import Buffer, Digest, Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
+from ftpd.wire.limits import SMALL_FILE
 from ftpd.wire.messages import Algorithm, Durability, Entry, EntryType, IfExists
 from ftpd.wire.paths import RemotePath
 
@@ -55,6 +56,14 @@ class SmallFile(NamedTuple):
     plan: UploadPlan
     data: Buffer
     tree: Tree
+
+
+class WholeFile(NamedTuple):
+    """A small file as it was when it was read."""
+
+    details: Details
+    tree: Tree
+    data: Buffer
 
 
 class OpenChunk:
@@ -244,6 +253,34 @@ class Store(ABC):
         Raises:
             FtpdError: `not_regular` for anything but a regular file, without ever waiting for it (a FIFO would).
         """
+
+    async def read_small(self, paths: Sequence[RemotePath], room: int) -> Sequence[WholeFile | FtpdError | None]:
+        """Read whole files in their order, as `open` would, until they have `room` bytes together.
+
+        Returns for each its content or the error, at least for the first. None stands for a file that is not small and
+        has to be opened; it is the last then.
+        """
+        results: list[WholeFile | FtpdError | None] = []
+        for path in paths:
+            result = await self._read(path)
+            results.append(result)
+            if isinstance(result, WholeFile):
+                room -= len(result.data)
+            if result is None or room <= 0:
+                break
+        return results
+
+    async def _read(self, path: RemotePath) -> WholeFile | FtpdError | None:
+        try:
+            file = await self.open(path)
+        except FtpdError as exc:
+            return exc
+        try:
+            if file.content is None or file.tree is None or file.details.size > SMALL_FILE:
+                return None
+            return WholeFile(file.details, file.tree, file.content)
+        finally:
+            await file.close()
 
     @abstractmethod
     async def begin(self, plan: UploadPlan) -> Upload | None:

@@ -32,18 +32,24 @@ class Hasher(Digest, Protocol):
         """Give the digest of all bytes taken so far."""
 
 
-class Tree(NamedTuple):
-    """The digests of one file: its leaves, back to back, and how it was cut."""
-
+class _Leaves(NamedTuple):
     size: int
     chunk_size: int
     leaves: bytes
 
+
+class Tree(_Leaves):
+    """The digests of one file: its leaves, back to back, and how it was cut."""
+
+    _root = ""
+
     @property
     def root(self) -> str:
-        """The root digest, in hex."""
-        head = _ROOT_TAG + _ROOT_HEAD.pack(self.size, self.chunk_size)
-        return blake3(head + self.leaves).hexdigest()
+        """The root digest, in hex. Computed once: for small files it is as much work as the leaf."""
+        if not self._root:
+            head = _ROOT_TAG + _ROOT_HEAD.pack(self.size, self.chunk_size)
+            self._root = blake3(head + self.leaves).hexdigest()
+        return self._root
 
     @property
     def leaf_count(self) -> int:
@@ -99,6 +105,8 @@ def hash_leaf(data: Buffer) -> bytes:
 
 def tree_of(data: Buffer) -> Tree:
     """Give the tree of a file that is in memory."""
+    if len(data) <= MIN_CHUNK:  # one chunk, whose leaf is all there is to do
+        return Tree(len(data), MIN_CHUNK, blake3(data).digest())
     hasher = TreeHasher(chunk_size_for(len(data)))
     hasher.update(data)
     return hasher.finish()

@@ -7,7 +7,9 @@ import json
 import math
 import re
 import struct
-from typing import NoReturn
+from typing import Annotated, NoReturn, cast
+
+import msgspec
 
 from ftpd.wire.errors import BadFrameError
 from ftpd.wire.limits import LENGTH_SIZE, MAX_DEPTH, MAX_HEADER, MAX_INTEGER
@@ -66,6 +68,24 @@ def decode_header(raw: bytes) -> Header:
     Raises:
         BadFrameError: with a sentence that says what was wrong.
     """
+    return _decode_plain(raw) or decode_strictly(raw)
+
+
+def _decode_plain(raw: bytes) -> Header | None:
+    """Parse a header that holds nothing the strict parser would have to look at, as nearly all do; five times as fast.
+
+    It is shallow and without floats, and written as we would write it: what encodes to the same bytes again had no key
+    twice, no lone surrogate and no second way to spell a number.
+    """
+    try:
+        header = cast("Header", _PLAIN.decode(raw))
+        return header if msgspec.json.encode(header) == raw else None
+    except (msgspec.MsgspecError, UnicodeError):
+        return None
+
+
+def decode_strictly(raw: bytes) -> Header:
+    """Parse any header, as `decode_header` says."""
     try:
         text = raw.decode("utf-8", "strict")
         _check_depth(raw)
@@ -118,6 +138,9 @@ def _finite_number(digits: str) -> float:
         raise BadFrameError("a number is too large for a double")
     return value
 
+
+_Plain = bool | Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)] | str | None
+_PLAIN = msgspec.json.Decoder(dict[str, _Plain | dict[str, _Plain] | list[_Plain | dict[str, _Plain] | list[_Plain]]])
 
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique_keys,

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ftpd.wire.errors import BadFrameError, BadRequestError, ErrorCode, Fact
-from ftpd.wire.frames import Header, Json, encode_frame
+from ftpd.wire.frames import Header, encode_frame
 from ftpd.wire.limits import MAX_ID
 
 VERSION = 1
@@ -361,18 +361,17 @@ def encode_request(request: Request) -> bytes:
 
 def encode_reply(reply: Reply, request_id: RequestId | None = None) -> bytes:
     """Turn a reply into a frame, without its payload."""
-    fields: dict[str, Json] = msgspec.to_builtins(reply)
-    return _encode({"ok": True, **fields}, request_id)
+    # Put together as bytes: the way through a dictionary showed with thousands of small files.
+    body = msgspec.json.encode(reply)
+    tail = b"}" if request_id is None else b',"id":%b}' % msgspec.json.encode(request_id)
+    return encode_frame(b'{"ok":true%b%b%b' % (b"," if len(body) > 2 else b"", body[1:-1], tail))
 
 
 def encode_refusal(
     code: ErrorCode, message: str, facts: dict[str, Fact] | None = None, request_id: RequestId | None = None
 ) -> bytes:
     """Turn a refusal into a frame."""
-    return _encode({"ok": False, "error": {**(facts or {}), "code": code.value, "message": message}}, request_id)
-
-
-def _encode(header: Header, request_id: RequestId | None) -> bytes:
+    header: Header = {"ok": False, "error": {**(facts or {}), "code": code.value, "message": message}}
     if request_id is not None:
         header["id"] = request_id
     return encode_frame(msgspec.json.encode(header))

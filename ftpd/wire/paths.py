@@ -126,8 +126,8 @@ def _check_part(part: str, text: str) -> None:
 def _looks_like_state(part: str) -> bool:
     # File systems that fold case or drop invisible characters (HFS+, APFS, exFAT) would open the state folder under
     # other spellings; git had to learn this for `.git` (CVE-2014-9390).
-    if part == STATE_FOLDER:
-        return True
+    if part.isascii():  # nothing to fold but case, and nothing invisible: most names, at a tenth of the cost
+        return part.lower().rstrip(". ") == STATE_FOLDER
     folded = unicodedata.normalize("NFKC", part).casefold()
     visible = "".join(char for char in folded if unicodedata.category(char) != "Cf" and char not in _IGNORABLE)
     return visible.rstrip(". ") == STATE_FOLDER

@@ -2,14 +2,16 @@
 
 import contextlib
 import json
+from collections.abc import Callable
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ftpd.wire import messages
 from ftpd.wire.errors import FtpdError
-from ftpd.wire.frames import decode_header
+from ftpd.wire.frames import Header, decode_header, decode_strictly
 from ftpd.wire.messages import Reply, Request
 from ftpd.wire.paths import RemotePath, is_nameable
 
@@ -110,3 +112,39 @@ def test_any_name_is_parsed_or_refused(text: str) -> None:
     assert all(is_nameable(part, at_root=place == 0) for place, part in enumerate(path.parts))
     with contextlib.suppress(FtpdError):
         assert path.with_name(text).parent.parts[: len(path.parts) - 1] == path.parent.parts
+
+
+def outcome(decode: Callable[[bytes], Header], raw: bytes) -> str:
+    """Decode a header; give what it is, down to the types, or why it is none."""
+    try:
+        return repr(decode(raw))
+    except FtpdError as exc:
+        return exc.message
+
+
+PLAIN = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-2, 2**54), st.text(max_size=8), st.floats()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+)
+
+
+@quick
+@given(
+    st.one_of(mutated(), st.binary(max_size=32), st.dictionaries(st.text(max_size=3), PLAIN).map(msgspec.json.encode))
+)
+def test_the_short_way_leads_to_the_same(raw: bytes) -> None:
+    """A header is read, or refused for the same reason, as it would be without the short way for plain ones."""
+    assert outcome(decode_strictly, raw) == outcome(decode_header, raw)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b'1,"a":1', b'"x","a":"x"', b"9007199254740991", b"9007199254740992", b"-1", b"-0", b"1.0", b"1e2", b"true",
+     b'"\\ud800"', b'"\\n\\u0001\x7f"', b'"\\/"', b'"\\u00e9"', b'"\xed\xa0\x80"', b'"\xff"', b"[]", b'{"b":1}',
+     b"18446744073709551616"],
+)  # fmt: skip
+def test_the_short_way_skips_no_check(value: bytes) -> None:
+    """What only the strict parser would notice is noticed in a compact header as well."""
+    for before, behind in ((b"", b""), (b'{"a":', b"}"), (b"[", b"]"), (b'[1,{"a":', b"}]"), (b"[[", b"]]")):
+        raw = b'{"cmd":"put","a":' + before + value + behind + b"}"
+        assert outcome(decode_strictly, raw) == outcome(decode_header, raw)

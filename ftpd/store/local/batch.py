@@ -8,13 +8,13 @@ import contextlib
 import itertools
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
-from ftpd.payload.files import write_all
+from ftpd.payload.files import sync_all, write_all
 from ftpd.store.base import SmallFile
 from ftpd.store.local.digests import State
-from ftpd.store.local.errors import os_errors
+from ftpd.store.local.errors import from_os_error, os_errors
 from ftpd.store.local.publish import Landing, give_name, open_temporary, set_mtime
 from ftpd.wire.digests import Tree
 from ftpd.wire.errors import FtpdError
@@ -33,15 +33,6 @@ class _Hidden:
         self.name = next(_names)
         self.fd = -1
         self.result: Result = None
-
-    @contextlib.contextmanager
-    def step(self) -> Iterator[None]:
-        """Do something with the file; an error is its result."""
-        try:
-            with os_errors(self.plan.path):
-                yield
-        except FtpdError as exc:
-            self.result = exc
 
 
 class Batch:
@@ -75,8 +66,12 @@ class Batch:
     def _for_all(self, step: Callable[[_Hidden], None]) -> None:
         for hidden in self._files:
             if not isinstance(hidden.result, FtpdError):
-                with hidden.step():
+                try:
                     step(hidden)
+                except FtpdError as exc:
+                    hidden.result = exc
+                except OSError as exc:
+                    hidden.result = from_os_error(exc, hidden.plan.path)
 
     def _write(self, hidden: _Hidden) -> None:
         hidden.fd = open_temporary(hidden.name, self._landing.temporary, create=True)
@@ -85,10 +80,10 @@ class Batch:
         set_mtime(hidden.fd, hidden.plan)
 
     def _sync(self, syncers: Executor) -> None:
-        waiting = [(hidden, syncers.submit(os.fsync, hidden.fd)) for hidden in self._files if hidden.fd >= 0]
-        for hidden, syncing in waiting:
-            with hidden.step():
-                syncing.result()
+        waiting = [hidden for hidden in self._files if not isinstance(hidden.result, FtpdError)]
+        for hidden, exc in zip(waiting, sync_all([hidden.fd for hidden in waiting], syncers), strict=True):
+            if exc is not None:
+                hidden.result = from_os_error(exc, hidden.plan.path)
 
     def _publish(self, hidden: _Hidden) -> None:
         plan = hidden.plan

@@ -23,6 +23,9 @@ _HOW = struct.Struct("@QQQ")
 _TRIES = 100
 """openat2 answers EAGAIN when a rename elsewhere kept it from being sure; so many in a row do not happen by chance."""
 
+NAME_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+"""For a name in a folder that is open: never follows a link, never waits, never takes a terminal."""
+
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -47,7 +50,7 @@ class Beneath:
 
     def open(self, path: RemotePath, flags: int) -> int:
         """Open a name; never follows a link, never waits (O_NONBLOCK), never takes a terminal."""
-        flags |= os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+        flags |= NAME_FLAGS
         if not path.parts:
             return os.open(".", flags, dir_fd=self.fd)
         if self._openat2 is not None:

@@ -12,12 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ftpd.wire.digests import Tree, chunk_count
 from ftpd.wire.limits import DIGEST_SIZE
 from ftpd.wire.messages import Algorithm
 from ftpd.wire.paths import RemotePath
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +27,7 @@ SETTLED_NS = 50_000_000
 """A file that changed this recently could change again without its ctime showing it (timestamps follow a clock that
 ticks every 1 to 10 ms), so what was read from it is not kept. git calls such files racily clean."""
 
+_STATE = "size, mtime_ns, ctime_ns, inode"
 _SAME_STATE = "size = ? AND mtime_ns = ? AND ctime_ns = ? AND inode = ?"
 
 _SCHEMA = """
@@ -50,9 +53,13 @@ class State(NamedTuple):
         """Take the state from a `stat`."""
         return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
-    def is_settled(self) -> bool:
-        """Tell whether a later change would be seen."""
-        return time.time_ns() - self.ctime_ns > SETTLED_NS
+    def is_settled(self, at: int | None = None) -> bool:
+        """Tell whether a change after that time, or from now on, would be seen."""
+        return (at or time.time_ns()) - self.ctime_ns > SETTLED_NS
+
+    def has_place(self) -> bool:
+        """Tell whether the cache can hold it: a time beyond the year 2262 is too large, in nanoseconds."""
+        return max(self) < 2**63
 
 
 def was_written_to(before: os.stat_result, after: os.stat_result) -> bool:
@@ -79,11 +86,27 @@ class DigestCache:
     def tree(self, path: RemotePath, state: State) -> Tree | None:
         """Give the tree of a file in this state, if it is known."""
         row = self._row("chunk_size, leaves, root", path, state)
-        if row is None or row[2] is None:
+        return self._checked(path, state, *row) if row is not None else None
+
+    def trees(self, files: Sequence[tuple[RemotePath, State]]) -> list[Tree | None]:
+        """Give the trees of files as `tree` does, with one query for all."""
+        names = [str(path) for path, _ in files]
+        query = f"SELECT path, {_STATE}, chunk_size, leaves, root FROM files WHERE path IN ({_marks(len(names))})"  # noqa: S608 (marks)
+        found = {row[0]: row for row in self._do(lambda database: database.execute(query, names).fetchall()) or ()}
+        trees: list[Tree | None] = []
+        for (path, state), name in zip(files, names, strict=True):
+            row = found.get(name)
+            trees.append(self._checked(path, state, *row[5:]) if row is not None and row[1:5] == state else None)
+        return trees
+
+    def _checked(
+        self, path: RemotePath, state: State, chunk_size: int, leaves: bytes | None, root: str | None
+    ) -> Tree | None:
+        if leaves is None or root is None:
             return None
-        tree = Tree(state.size, row[0], row[1])
+        tree = Tree(state.size, chunk_size, leaves)
         # Damage that SQLite does not notice would make a good file look damaged to everybody who fetches it.
-        if len(tree.leaves) != DIGEST_SIZE * chunk_count(tree.size, tree.chunk_size) or tree.root != row[2]:
+        if len(tree.leaves) != DIGEST_SIZE * chunk_count(tree.size, tree.chunk_size) or tree.root != root:
             self._execute("DELETE FROM files WHERE path = ?", (str(path),))
             return None
         return tree
@@ -100,12 +123,12 @@ class DigestCache:
 
     def keep_tree(self, path: RemotePath, state: State, tree: Tree) -> None:
         """Keep the tree of a file in this state."""
-        self._keep(path, state, {"chunk_size": tree.chunk_size, "leaves": tree.leaves, "root": tree.root})
+        self.learn_trees([(path, state, tree)])
 
     def keep_prefix(self, path: RemotePath, state: State, leaves: bytes) -> None:
         """Keep the leaves of the first chunks of a file in this state, unless more is known."""
         if self.tree(path, state) is None and len(leaves) > len(self.prefix(path, state)):
-            self._keep(path, state, {"leaves": leaves})
+            self._keep_all(("leaves",), [(path, state, (leaves,))])
 
     def keep_trees(self, files: Sequence[tuple[RemotePath, State, Tree]]) -> None:
         """Keep the trees of files that have just been stored, in one transaction."""
@@ -113,12 +136,25 @@ class DigestCache:
             for file in files:
                 self.keep_tree(*file)
             return
-        rows = [(str(path), *state, tree.chunk_size, tree.leaves, tree.root) for path, state, tree in files]
-        self._do(lambda database: _replace_all(database, rows))
+        rows = [
+            (str(path), *state, tree.chunk_size, tree.leaves, tree.root)
+            for path, state, tree in files
+            if state.has_place()
+        ]
+        if rows:
+            self._do(lambda database: _replace_all(database, rows))
+
+    def learn_trees(self, files: Sequence[tuple[RemotePath, State, Tree]]) -> None:
+        """Keep the trees of files that were there already, in one transaction."""
+        rows = [
+            (path, state, (tree.chunk_size, tree.leaves, tree.root)) for path, state, tree in files if state.has_place()
+        ]
+        if rows:
+            self._keep_all(("chunk_size", "leaves", "root"), rows)
 
     def keep_checksum(self, path: RemotePath, state: State, algorithm: Algorithm, digest: str) -> None:
         """Keep a digest of a file in this state."""
-        self._keep(path, state, {algorithm.value: digest})
+        self._keep_all((algorithm.value,), [(path, state, (digest,))])
 
     def close(self) -> None:
         """Close the file."""
@@ -131,21 +167,24 @@ class DigestCache:
         query = f"SELECT {columns} FROM files WHERE path = ? AND {_SAME_STATE}"  # noqa: S608 (columns are ours)
         return self._execute(query, (str(path), *state))
 
-    def _keep(self, path: RemotePath, state: State, values: dict[str, object]) -> None:
-        names = ", ".join(values)
-        marks = ", ".join("?" * len(values))
+    def _keep_all(self, columns: Sequence[str], rows: Sequence[tuple[RemotePath, State, tuple[object, ...]]]) -> None:
         # What is known of another state of the file goes, what is known of this one stays.
-        self._execute(f"DELETE FROM files WHERE path = ? AND NOT ({_SAME_STATE})", (str(path), *state))  # noqa: S608
-        self._execute(
-            f"INSERT INTO files (path, size, mtime_ns, ctime_ns, inode, {names}) VALUES (?, ?, ?, ?, ?, {marks}) "  # noqa: S608
-            f"ON CONFLICT (path) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in values)}",
-            (str(path), *state, *values.values()),
+        forget = f"DELETE FROM files WHERE path = ? AND NOT ({_SAME_STATE})"  # noqa: S608 (columns are ours)
+        keep = (
+            f"INSERT INTO files (path, {_STATE}, {', '.join(columns)}) VALUES ({_marks(5 + len(columns))}) "  # noqa: S608
+            f"ON CONFLICT (path) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in columns)}"
         )
+
+        def work(database: sqlite3.Connection) -> None:
+            database.executemany(forget, [(str(path), *state) for path, state, _ in rows])
+            database.executemany(keep, [(str(path), *state, *values) for path, state, values in rows])
+
+        self._do(lambda database: _at_once(database, work))
 
     def _execute(self, query: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
         return self._do(lambda database: database.execute(query, values).fetchone())
 
-    def _do(self, work: Callable[[sqlite3.Connection], tuple[Any, ...] | None]) -> tuple[Any, ...] | None:
+    def _do(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         with self._lock:
             if self._database is None:
                 return None
@@ -179,17 +218,26 @@ class DigestCache:
 
 
 def _replace_all(database: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
+    # One statement: `executemany` lets go of the interpreter lock, and waits for it again, with every row.
+    marks = ", ".join([f"({_marks(8)})"] * len(rows))
+    query = f"INSERT OR REPLACE INTO files (path, {_STATE}, chunk_size, leaves, root) VALUES {marks}"  # noqa: S608 (marks)
+    database.execute(query, [value for row in rows for value in row])
+
+
+def _at_once(database: sqlite3.Connection, work: Callable[[sqlite3.Connection], object]) -> None:
+    """Do something in one transaction."""
     database.execute("BEGIN")
     try:
-        database.executemany(
-            "INSERT OR REPLACE INTO files (path, size, mtime_ns, ctime_ns, inode, chunk_size, leaves, root) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            rows,
-        )
+        work(database)
+        database.execute("COMMIT")
     except BaseException:
-        database.execute("ROLLBACK")
+        if database.in_transaction:  # some errors have ended it already
+            database.execute("ROLLBACK")
         raise
-    database.execute("COMMIT")
+
+
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
 
 
 def _connect(name: str) -> sqlite3.Connection:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from io import FileIO
 from pathlib import Path
 
@@ -14,14 +14,16 @@ from blake3 import blake3
 
 from ftpd.payload.files import FileSource, read_pieces
 from ftpd.payload.workers import Workers
-from ftpd.store.base import Details, Listing, SmallFile, Store, StoredFile, Upload, UploadPlan
+from ftpd.store.base import Details, Listing, SmallFile, Store, StoredFile, Upload, UploadPlan, WholeFile
 from ftpd.store.loaded import LoadedFile
 from ftpd.store.local.batch import Batch
 from ftpd.store.local.beneath import Beneath
+from ftpd.store.local.details import check_regular, details_of
 from ftpd.store.local.digests import DigestCache, State, was_written_to
 from ftpd.store.local.errors import os_errors
 from ftpd.store.local.partials import Partials
 from ftpd.store.local.publish import Landing, LocalUpload, check_free
+from ftpd.store.local.reading import Reading
 from ftpd.wire.digests import Buffer, Digest, Tree, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import SMALL_FILE
@@ -122,6 +124,10 @@ class LocalStore(Store):
             return await super().put_all(files)
         return await self.workers.batch(Batch(self._landing, files).store)
 
+    async def read_small(self, paths: Sequence[RemotePath], room: int) -> Sequence[WholeFile | FtpdError | None]:
+        """See `Store.read_small`."""
+        return await self.workers.disk(Reading(self._root, self._digests, paths).read, room)
+
     async def sweep(self) -> None:
         """See `Store.sweep`."""
         if not self.read_only:
@@ -138,14 +144,14 @@ class LocalStore(Store):
     def _stat(self, path: RemotePath) -> tuple[Details, Tree | None]:
         with os_errors(path, self._root):
             if not path.parts:
-                return _details(os.fstat(self._root.fd)), None
+                return details_of(os.fstat(self._root.fd)), None
             folder = self._root.open_folder(path.parent)
             try:
                 found = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
             finally:
                 os.close(folder)
         tree = self._digests.tree(path, State.of(found)) if stat.S_ISREG(found.st_mode) else None
-        return _details(found), tree
+        return details_of(found), tree
 
     def _sync_and_stat(self, path: RemotePath) -> tuple[Details, Tree | None]:
         details, tree = self._stat(path)
@@ -177,12 +183,12 @@ class LocalStore(Store):
         with os_errors(path, self._root):
             fd = self._root.open(path, os.O_RDONLY)
             found = os.fstat(fd)
-            if stat.S_ISREG(found.st_mode):
-                return FileIO(fd, "rb"), found
+        try:
+            check_regular(found, path)
+        except FtpdError:
             os.close(fd)
-        if stat.S_ISDIR(found.st_mode):
-            raise FtpdError(ErrorCode.IS_DIRECTORY, f"{path}: it is a folder")
-        raise FtpdError(ErrorCode.NOT_REGULAR, f"{path}: it is not a regular file")
+            raise
+        return FileIO(fd, "rb"), found
 
     def _begin(self, plan: UploadPlan) -> LocalUpload | None:
         with os_errors(plan.path, self._root):
@@ -226,7 +232,7 @@ class LocalFile(FileSource, StoredFile):
         self._state = State.of(found)
         self._settled = self._state.is_settled()
         self._digests = digests
-        self.details = _details(found)
+        self.details = details_of(found)
         self.tree = digests.tree(path, self._state)
         self.prefix = b"" if self.tree else digests.prefix(path, self._state)
 
@@ -359,7 +365,7 @@ def _short_entry(found: os.DirEntry[str]) -> Entry:
 
 
 def _long_entry(found: os.DirEntry[str]) -> Entry:
-    details = _details(found.stat(follow_symlinks=False))
+    details = details_of(found.stat(follow_symlinks=False))
     return Entry(
         name=found.name,
         type=details.type,
@@ -368,16 +374,3 @@ def _long_entry(found: os.DirEntry[str]) -> Entry:
         mtime_ns=details.mtime_ns,
         mode=details.mode,
     )
-
-
-_TYPES: tuple[tuple[Callable[[int], bool], EntryType], ...] = (
-    (stat.S_ISREG, EntryType.FILE),
-    (stat.S_ISDIR, EntryType.DIRECTORY),
-    (stat.S_ISLNK, EntryType.SYMLINK),
-)
-
-
-def _details(found: os.stat_result) -> Details:
-    kind = next((kind for is_kind, kind in _TYPES if is_kind(found.st_mode)), EntryType.OTHER)
-    mtime, mtime_ns = divmod(max(found.st_mtime_ns, 0), 1_000_000_000)
-    return Details(kind, found.st_size, mtime, mtime_ns, found.st_mode & 0o777)

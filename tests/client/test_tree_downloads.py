@@ -1,0 +1,189 @@
+"""Downloading a folder: what is asked for ahead is bounded, and nothing that comes in between costs a file."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+
+from ftpc import RefusedError
+from ftpc.client import Client
+from ftpc.transfer import tree_download
+from ftpc.transfer.saving import Arrived, Saver
+from ftpc.transfer.tree_download import BATCH_FILES, MOST_LARGE, MOST_PENDING, PENDING_BYTES, TreeDownload
+from ftpd.wire.limits import MIB, SMALL_FILE
+from ftpd.wire.messages import Entry
+from tests.client.proxy import Proxy
+from tests.client.scripted import CONTENT, GREETING, read_request, refusal, scripted
+from tests.client.support import Service, connected, content, hidden, soon
+from tests.client.test_trees import all_in, make
+from tests.peer import frame
+from tests.server.tree import tree_of
+
+
+def entries(*names: str, kind: str = "file", size: int = 1) -> bytes:
+    """Write a listing."""
+    return frame({"ok": True, "entries": [{"name": name, "type": kind, "size": size} for name in names]})
+
+
+def sent(data: bytes) -> bytes:
+    """Write the reply to a `get`."""
+    size, tree = len(data), tree_of(data)
+    header = {**CONTENT, "filesize": size, "length": size, "leaves": 1, "trailer": False, "root": tree.root}
+    return frame(header, blake3(data).digest() + data)
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, SMALL_FILE])
+async def test_what_is_asked_for_is_bounded(folder: Path, size: int) -> None:
+    """No more is asked for than a bounded number of files and bytes, however many there are."""
+    names = [f"{n}" for n in range(1000)]
+    data, most = bytes(size), 0
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal most
+        asked = 0
+        reading = asyncio.create_task(read_request(reader))
+        while asked or not reader.at_eof():
+            # Everything that the client says without hearing anything is counted before the next reply.
+            while (await asyncio.wait((reading,), timeout=0.1 if asked == most else 0.001))[0]:
+                request = await reading
+                reading = asyncio.create_task(read_request(reader))
+                asked += request["cmd"] == "get"
+                if request["cmd"] != "get":
+                    writer.write(frame(GREETING) if request["cmd"] == "hello" else entries(*names, size=size))
+            most = max(most, asked)
+            if asked:
+                writer.write(sent(data))
+                asked -= 1
+            if reading.done():
+                await reading
+
+    async with scripted(handle) as address, connected(address) as client:
+        result = await client.get_tree("tree", folder / "here")
+    assert (1000, []) == (result.files, result.errors)
+    assert min(MOST_PENDING, PENDING_BYTES // max(size, 1)) == most
+
+
+async def test_batches_are_bounded(
+    service: Service, client: Client, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of tiny files that arrive at once are not all open at once."""
+    sizes = []
+
+    class Counting(Saver):
+        def __init__(self, files: list[Arrived], *, preserve: bool) -> None:
+            sizes.append(len(files))
+            super().__init__(files, preserve=preserve)
+
+    monkeypatch.setattr(tree_download, "Saver", Counting)
+    files = {f"{n}": b"" for n in range(2000)}
+    make(service.root / "tree", files)
+    await client.get_tree("tree", folder / "here")
+    assert files == all_in(folder / "here")
+    assert (2000, True) == (sum(sizes), max(sizes) <= BATCH_FILES)
+
+
+async def test_files_that_have_grown(service: Service, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that are larger than they were when they were listed come whole, however large they are by now."""
+    real = TreeDownload._sort
+    monkeypatch.setattr(TreeDownload, "_sort", lambda self, wanted, entry: real(self, wanted, _shrunk(entry)))
+    files = {f"{n}": content(n) for n in (0, 5, SMALL_FILE, 100_000, 9 * MIB, 20 * MIB)}
+    files |= {f"small/{n}": content(n) for n in range(200)}
+    make(service.root / "tree", files)
+    async with connected(service.address, retries=3) as client:
+        result = await client.get_tree("tree", folder / "here")
+    assert files == all_in(folder / "here")
+    assert (len(files), []) == (result.files, result.errors)
+
+
+def _shrunk(entry: Entry) -> Entry:
+    entry.size = 0
+    return entry
+
+
+async def test_many_folders(service: Service, client: Client, folder: Path) -> None:
+    """Folders with a file or two each come whole, wherever they are, with those that are empty."""
+    files = {f"{n % 3}/{n % 7}/{n}/{'deep/' * (n % 4)}file": content(n) for n in range(300)}
+    make(service.root / "tree", files)
+    for n in range(50):
+        (service.root / "tree" / "empty" / f"{n}").mkdir(parents=True)
+    result = await client.get_tree("tree", folder / "here")
+    assert files == all_in(folder / "here")
+    assert 50 == len(os.listdir(folder / "here" / "empty"))  # noqa: PTH208 (names will do)
+    assert (300, []) == (result.files, result.errors)
+
+
+async def test_many_large_files(service: Service, client: Client, folder: Path) -> None:
+    """More large files than may wait for a connection, between small ones, are all fetched."""
+    large = {f"{n % 3}/large{n}": content(SMALL_FILE + 1 + n) for n in range(5 * MOST_LARGE)}
+    files = {**large, **{f"{n % 5}/small{n}": content(n) for n in range(200)}}
+    make(service.root / "tree", files)
+    result = await client.get_tree("tree", folder / "here")
+    assert files == all_in(folder / "here")
+    assert (len(files), []) == (result.files, result.errors)
+
+
+async def test_a_folder_that_vanishes(folder: Path) -> None:
+    """A folder that is gone when its turn comes is one error; files of others come."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers = {"": entries("a", "b", kind="dir"), "b": entries("x", "y", size=3)}
+        while True:
+            request = await read_request(reader)
+            if request["cmd"] == "hello":
+                writer.write(frame(GREETING))
+            elif request["cmd"] == "ls":
+                writer.write(answers.get(request.get("path", "").removeprefix("tree").strip("/"), refusal("not_found")))
+            else:
+                writer.write(sent(request["filename"].encode()))
+
+    async with scripted(handle) as address, connected(address) as client:
+        result = await client.get_tree("tree", folder / "here")
+    assert {"b/x": b"tree/b/x", "b/y": b"tree/b/y"} == all_in(folder / "here")
+    assert [RefusedError] == [type(error) for error in result.errors]
+
+
+async def test_what_had_come_is_kept(service: Service, proxy: Proxy, folder: Path) -> None:
+    """What was received before a break that is never mended is stored, whole, and nothing else is left."""
+    files = {f"{n}": content(1000, n) for n in range(300)}
+    make(service.root / "tree", files)
+    proxy.down.cut_at = 150_000
+    async with connected(proxy.address) as client:
+        with pytest.raises(Exception, match="lost"):
+            await client.get_tree("tree", folder / "here")
+    there = all_in(folder / "here")
+    assert there.items() <= files.items()
+    assert len(there) > 40
+    assert [] == hidden(folder / "here")
+
+
+async def test_a_disk_that_fails(
+    service: Service, client: Client, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that can not be written or synced is one error of many files; nothing of it is left, and no descriptor."""
+    files = {f"{n}": content(n) for n in range(100)}
+    make(service.root / "tree", files)
+    await client.get_tree("tree", folder / "first")  # connections and threads are there from here on
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    real_sync, real_write = os.fsync, os.write
+
+    def sync(fd: int) -> None:
+        if os.fstat(fd).st_size == 50:
+            raise OSError(28, "No space left on device")
+        real_sync(fd)
+
+    def write(fd: int, data: bytes) -> int:
+        if len(data) == 60:
+            raise OSError(5, "Input/output error")
+        return real_write(fd, data[:40])
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "write", write)
+    result = await client.get_tree("tree", folder / "here")
+    monkeypatch.undo()
+    assert files.keys() - {"50", "60"} == all_in(folder / "here").keys()
+    assert files.items() >= all_in(folder / "here").items()
+    assert 2 == len(result.errors)
+    assert [] == hidden(folder / "here")
+    await soon(lambda: len(os.listdir("/proc/self/fd")) == before, "nothing stays open")  # noqa: PTH208
