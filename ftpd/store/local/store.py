@@ -120,6 +120,12 @@ class LocalStore(Store):
             return await super().put_all(files)
         return await self.workers.batch(Batch(self._landing, files).store)
 
+    async def make_folder(self, path: RemotePath) -> bool:
+        """See `Store.make_folder`."""
+        if self.read_only:
+            raise FtpdError(ErrorCode.READ_ONLY, "this server is read-only")
+        return await self.workers.sync(self._make_folder, path)
+
     async def sweep(self) -> None:
         """See `Store.sweep`."""
         if not self.read_only:
@@ -175,6 +181,12 @@ class LocalStore(Store):
             if not check_free(self._root, plan):
                 return None
             return LocalUpload(self._landing, plan, self._landing.temporary)
+
+    def _make_folder(self, path: RemotePath) -> bool:
+        with os_errors(path, self._root):
+            folder, is_new = self._root.open_or_make(path, sync=self._landing.sync)
+            os.close(folder)
+        return is_new
 
     def _checksum(self, path: RemotePath, algorithm: Algorithm, stop: threading.Event) -> str:
         file, found = self._open_regular(path)
