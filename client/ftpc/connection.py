@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 from ftpc.address import Address
@@ -128,8 +128,10 @@ class Connection:
         await self.greet()
         return await self._read(kind)
 
-    async def read_replies(self, kind: type[R], most: int) -> list[R | RefusedError]:
+    async def read_replies(self, kinds: Sequence[type[R]]) -> list[R | RefusedError]:
         """Wait for the next reply, and take with it those that have arrived behind it, refusals included.
+
+        `kinds` are those of the replies to come, in their order; no more than these are taken.
 
         Raises:
             FtpcError: as `read_reply`, but for refusals; or nothing came for too long.
@@ -138,13 +140,14 @@ class Connection:
         async with self.patience():
             await self.greet()
             try:
-                replies.append(await self._read(kind))
+                replies.append(await self._read(kinds[0]))
             except RefusedError as exc:
                 replies.append(exc)
         with self.errors():
             data, place = await self.channel.read_arrived(), 0
-            while len(replies) < most and (found := find_frame(data, place)) is not None:
+            while len(replies) < len(kinds) and (found := find_frame(data, place)) is not None:
                 header, place = found
+                kind = kinds[len(replies)]
                 replies.append(parse(header, kind) if header.get("ok") is True else _refusal(header))
             self.channel.return_(data[place:])
         return replies
