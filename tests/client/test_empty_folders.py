@@ -173,7 +173,8 @@ async def test_a_cut_is_mended(service: Service, proxy: Proxy, folder: Path, pla
 
 async def test_an_older_server(service: Service, client: Client, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that does not know the command gets the files; the folders are left out, and that is no error."""
-    monkeypatch.delitem(COMMANDS, "mkdir")
+    older = {name: command for name, command in COMMANDS.items() if name != "mkdir"}
+    monkeypatch.setattr("ftpd.requests.COMMANDS", older)
     make_folders(folder / "tree", *map(str, range(100)))
     make(folder / "tree", {"a": b"a", "b/large": content(SMALL_FILE + 1)})
     told: list[TreeFile] = []
@@ -201,7 +202,7 @@ async def test_a_read_only_server(service: Service, client: Client, folder: Path
 
 
 def test_folders_are_read_as_they_are_sent(folder: Path) -> None:
-    """What is read ahead of folders is bounded as it is of files, and they go behind the files read with them."""
+    """What is read ahead of folders is bounded as it is of files, and is kept apart from the files."""
     make_folders(folder / "tree", *(f"{n % 5}/{n}" for n in range(2 * LOAD_FILES)))
     make(folder / "tree", {f"{n % 5}/{n}.txt": b"x" for n in range(LOAD_FILES)})
     loader = Loader(str(folder / "tree"), "tree", IfExists.OVERWRITE, preserve=False)
