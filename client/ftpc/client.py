@@ -189,10 +189,11 @@ class Client:
         progress: Progress | None = None,
         report: Callable[[TreeFile], None] | None = None,
     ) -> TreeResult:
-        """Upload all files in a folder and below. When this returns, the server has them, verified and durable.
+        """Upload a folder with all that is in it. When this returns, the server has it, verified and durable.
 
-        A file that can not be stored does not keep the others from it. Symbolic links are left out, as are folders
-        without files. Cancelling is safe: what was reported is stored, of the rest some may be.
+        A file that can not be stored, or a folder that can not be made, does not keep the others from it. Folders
+        without files are made; their times and modes are not sent. Symbolic links are left out. Cancelling is safe:
+        what was reported is stored, of the rest some may be.
 
         Args:
             folder: the local folder.
@@ -200,7 +201,7 @@ class Client:
             if_exists: what happens to names that are taken.
             preserve: send modification times and modes along.
             progress: is told how it goes; of all small files as one item.
-            report: is told what became of each file.
+            report: is told what became of each file, and of each folder that no file in it makes.
 
         Raises:
             LocalNotFoundError: there is no such folder.

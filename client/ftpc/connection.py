@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ftpc.address import Address
@@ -151,8 +151,10 @@ class Connection:
         await self.greet()
         return await self._read(kind)
 
-    async def read_replies(self, kind: type[R], most: int) -> list[R | RefusedError]:
+    async def read_replies(self, kinds: Sequence[type[R]]) -> list[R | RefusedError]:
         """Wait for the next reply, and take with it those that have arrived behind it, refusals included.
+
+        `kinds` are those of the replies to come, in their order; no more than these are taken.
 
         Raises:
             FtpcError: as `read_reply`, but for refusals; or nothing came for too long.
@@ -160,16 +162,16 @@ class Connection:
         replies: list[R | RefusedError] = []
 
         def take(data: bytes, place: int) -> int | None:
-            found = find_frame(data, place) if len(replies) < most else None
+            found = find_frame(data, place) if len(replies) < len(kinds) else None
             if found is None:
                 return None
-            replies.append(reply_of(found[0], kind))
+            replies.append(reply_of(found[0], kinds[len(replies)]))
             return found[1]
 
         async with self.patience():
             await self.greet()
             try:
-                replies.append(await self._read(kind))
+                replies.append(await self._read(kinds[0]))
             except RefusedError as exc:
                 replies.append(exc)
         await self.read_arrived(take)

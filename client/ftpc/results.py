@@ -30,7 +30,7 @@ class PutResult(NamedTuple):
 
 
 class TreeFile(NamedTuple):
-    """What became of one file of a folder."""
+    """What became of one file of a folder, or of a folder in it that was to be made by itself."""
 
     local: str
     remote: str
@@ -42,7 +42,8 @@ class TreeFile(NamedTuple):
     resumed: int = 0
     """Bytes of it that the server had already."""
     left_out: str | None = None
-    """Why it is none that could be stored: a symbolic link, a FIFO."""
+    """Why it is none that could be stored: a symbolic link, a FIFO; a folder, for a server that makes none."""
+    is_folder: bool = False
 
 
 class TreeResult:
@@ -53,13 +54,20 @@ class TreeResult:
         self.errors: list[FtpcError] = []
         """One for each file that failed."""
         self.left_out = 0
+        self.folders = 0
+        """Folders that are there now although no file in them was stored."""
+        self.folders_left_out = 0
+        """Those that were not made, the server being too old for it."""
 
     def add(self, file: TreeFile) -> None:
         """Count a file."""
         if file.error is not None:
             self.errors.append(file.error)
         elif file.left_out is not None:
-            self.left_out += 1
+            self.left_out += not file.is_folder
+            self.folders_left_out += file.is_folder
+        elif file.is_folder:
+            self.folders += 1
         elif file.skipped:
             self.skipped += 1
         else:

@@ -87,6 +87,13 @@ class View(Store):
             answers = iter(await self._store.put_all(allowed) if allowed else ())
         return [result if result is not None else self._outer(next(answers)) for result in results]
 
+    async def make_folder(self, path: RemotePath) -> bool:
+        """See `Store.make_folder`."""
+        if path.parts:
+            self._check(path, Right.WRITE)
+        with self._errors():
+            return await self._store.make_folder(self._full(path))
+
     async def sweep(self) -> None:
         """See `Store.sweep`."""
         await self._store.sweep()

@@ -8,6 +8,7 @@ from ftpd.commands.account import auth, whoami
 from ftpd.commands.checksum import md5, sum_
 from ftpd.commands.chunks import abort, begin, chunk, commit
 from ftpd.commands.exchange import Exchange
+from ftpd.commands.folder import mkdir
 from ftpd.commands.get import get
 from ftpd.commands.greeting import hello, ping
 from ftpd.commands.listing import ls, stat
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Command[Request]] = {
     "chunk": _erase(Command(messages.Chunk, Right.WRITE, chunk)),
     "commit": _erase(Command(messages.Commit, Right.WRITE, commit)),
     "abort": _erase(Command(messages.Abort, Right.WRITE, abort)),
+    "mkdir": _erase(Command(messages.Mkdir, Right.WRITE, mkdir)),
     "get": _erase(Command(messages.Get, Right.READ, get)),
     "ls": _erase(Command(messages.Ls, Right.LIST, ls)),
     "stat": _erase(Command(messages.Stat, Right.LIST, stat)),

@@ -323,6 +323,16 @@ class Store(ABC):
             return exc
 
     @abstractmethod
+    async def make_folder(self, path: RemotePath) -> bool:
+        """Make a folder and those it is in, where they are missing. New names are durable as those of files are.
+
+        Returns whether it is new; of many at once, exactly one hears so. The root is never new.
+
+        Raises:
+            FtpdError: `not_directory`, `symlink`, `no_space`, `read_only`.
+        """
+
+    @abstractmethod
     async def sweep(self) -> None:
         """Drop what uploads have left that nobody has gone on with for longer than the store keeps them."""
 

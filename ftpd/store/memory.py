@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -36,12 +37,14 @@ class Content(NamedTuple):
 
 
 class MemoryStore(Store):
-    """Files in a dictionary. Folders are there as long as something is in them."""
+    """Files in a dictionary. Folders are there because something is in them, or because they were made."""
 
     def __init__(self, *, read_only: bool = False) -> None:
         self.durability = Durability.NONE
         self.read_only = read_only
         self.files: dict[RemotePath, Content] = {}
+        self.folders: set[RemotePath] = set()
+        """Those that were made. The folders they are in need not be among them."""
         self.partials: dict[str, MemoryUpload] = {}
 
     async def stat(self, path: RemotePath, *, sync: bool = False) -> tuple[Details, Tree | None]:
@@ -58,7 +61,7 @@ class MemoryStore(Store):
             self._content(path)
             raise FtpdError(ErrorCode.NOT_DIRECTORY, f"{path}: it is not a folder")
         depth = len(path.parts)
-        names = {file.parts[depth] for file in self.files if file.parts[:depth] == path.parts}
+        names = {inner.parts[depth] for inner in self._below(path)}
         return MemoryListing([self._entry(RemotePath((*path.parts, name)), long=long) for name in names])
 
     async def open(self, path: RemotePath) -> StoredFile:
@@ -91,6 +94,16 @@ class MemoryStore(Store):
         self.partials[name] = found.hand_over(plan)
         return self.partials[name]
 
+    async def make_folder(self, path: RemotePath) -> bool:
+        """See `Store.make_folder`."""
+        if self.read_only:
+            raise FtpdError(ErrorCode.READ_ONLY, "this server is read-only")
+        if self._is_folder(path):
+            return False
+        self._check_parts(path, len(path.parts))
+        self.folders.add(path)
+        return True
+
     async def sweep(self) -> None:
         """See `Store.sweep`: it keeps what it has until it is closed."""
 
@@ -104,23 +117,32 @@ class MemoryStore(Store):
     async def close(self) -> None:
         """See `Store.close`."""
         self.files.clear()
+        self.folders.clear()
         self.partials.clear()
 
     def check_place(self, path: RemotePath) -> None:
         """Refuse a name that a file can not have."""
         if self._is_folder(path):
             raise FtpdError(ErrorCode.IS_DIRECTORY, f"{path}: it is a folder")
-        for depth in range(1, len(path.parts)):
-            if RemotePath(path.parts[:depth]) in self.files:
-                raise FtpdError(ErrorCode.NOT_DIRECTORY, f"{path}: a part of the name is not a folder")
+        self._check_parts(path, len(path.parts) - 1)
 
     def is_taken(self, path: RemotePath) -> bool:
         """Tell whether something has that name."""
         return path in self.files or self._is_folder(path)
 
+    def _check_parts(self, path: RemotePath, count: int) -> None:
+        """Refuse a name of whose first parts one is a file."""
+        if any(RemotePath(path.parts[:depth]) in self.files for depth in range(1, count + 1)):
+            raise FtpdError(ErrorCode.NOT_DIRECTORY, f"{path}: a part of the name is not a folder")
+
     def _is_folder(self, path: RemotePath) -> bool:
+        return not path.parts or path in self.folders or any(self._below(path))
+
+    def _below(self, path: RemotePath) -> Iterator[RemotePath]:
+        """Give all that is in a folder, and in those in it."""
         depth = len(path.parts)
-        return not depth or any(len(file.parts) > depth and file.parts[:depth] == path.parts for file in self.files)
+        for known in (self.files, self.folders):
+            yield from (inner for inner in known if len(inner.parts) > depth and inner.parts[:depth] == path.parts)
 
     def _content(self, path: RemotePath) -> Content:
         self.check_place(path)

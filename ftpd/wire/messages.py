@@ -155,6 +155,12 @@ class Abort(Request, tag="abort"):
     upload: str
 
 
+class Mkdir(Request, tag="mkdir"):
+    """Make a folder, and its parents where they are missing."""
+
+    path: str
+
+
 class Get(Request, tag="get"):
     """Fetch a file, or `length` bytes of it from `offset`; with `resume`, proven to be of one file."""
 
@@ -249,6 +255,12 @@ class Confirmed(Reply):
     """A chunk that is verified and stored."""
 
     index: int
+
+
+class Made(Reply):
+    """A folder that is there now; `created` if it was not before."""
+
+    created: bool
 
 
 class Content(Reply, kw_only=True):

@@ -80,7 +80,8 @@ class Proxy:
         finally:
             for end in (writer, far_writer):
                 end.transport.abort()
-                with contextlib.suppress(OSError):
+                # Cancelled a second time by `settle`, it ends as quietly as the first.
+                with contextlib.suppress(OSError, asyncio.CancelledError):
                     await end.wait_closed()
 
     def cut(self) -> None:

@@ -187,3 +187,19 @@ async def test_a_disk_that_fails(
     assert 2 == len(result.errors)
     assert [] == hidden(folder / "here")
     await soon(lambda: len(os.listdir("/proc/self/fd")) == before, "nothing stays open")  # noqa: PTH208
+
+
+async def test_a_large_file_among_folders(service: Service, client: Client, folder: Path) -> None:
+    """A page with nothing but a large file and folders keeps nobody waiting for what has not begun."""
+    make(service.root / "tree", {"large": content(SMALL_FILE + 1), "a/b/larger": content(SMALL_FILE + 2)})
+    (service.root / "tree" / "c" / "d").mkdir(parents=True)
+    result = await client.get_tree("tree", folder / "back")
+    assert ([], 2) == (result.errors, result.files)
+    assert all_in(service.root / "tree") == all_in(folder / "back")
+
+
+async def test_a_name_that_is_reserved_only_at_the_root(service: Service, client: Client, folder: Path) -> None:
+    """What no command can name at the top of the served folder is a name like any other below."""
+    make(service.root / "tree", {"sub/.ftpd": b"mine"})
+    assert [] == (await client.get_tree("tree", folder / "back")).errors
+    assert {"sub/.ftpd": b"mine"} == all_in(folder / "back")

@@ -69,9 +69,8 @@ async def test_in_a_folder_of_the_server(service: Service, folder: Path) -> None
 
 
 async def test_what_is_no_file_is_left_out(service: Service, client: Client, folder: Path) -> None:
-    """Symbolic links, FIFOs and folders without files are left out, and nothing waits for them."""
+    """Symbolic links and FIFOs are left out, and nothing waits for them."""
     make(folder / "tree", {"a": b"a"})
-    (folder / "tree" / "empty").mkdir()
     (folder / "tree" / "link").symlink_to("a")
     (folder / "tree" / "loop").symlink_to(".")
     os.mkfifo(folder / "tree" / "fifo")

@@ -33,6 +33,7 @@ REPLIES: dict[str, dict[str, type[msgspec.Struct]]] = {
     "chunk": {"reply": messages.Confirmed},
     "commit": {},
     "abort": {},
+    "mkdir": {"reply": messages.Made},
     "get": {"reply": messages.Content, "trailer": messages.Trailer},
     "ls": {"reply": messages.Page, "entry": messages.Entry},
     "stat": {"reply": messages.Status},

@@ -178,6 +178,8 @@ def test_read_only_changes_nothing(tmp_path: Path) -> None:
         assert "read_only" == peer.refusal({"cmd": "put", "filename": "new/file", "filesize": 0})
         assert "read_only" == peer.refusal({"cmd": "begin", "filename": "new"})
         assert "read_only" == peer.refusal({"cmd": "put", "filename": "x", "filesize": 0, "if_exists": "skip"})
+        for path in ("folder", "new", ""):
+            assert "read_only" == peer.refusal({"cmd": "mkdir", "path": path})
         read_everything(peer)
     assert before == snapshot(tmp_path)
 

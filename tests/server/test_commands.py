@@ -34,7 +34,7 @@ def test_hello_says_what_the_server_is(server: ServerProcess, peer: Peer) -> Non
     expected = {"ok": True, "version": 1, "server": f"ftpd/{server.version}", "durability": "full", "read_only": False}
     assert expected.items() <= reply.items()
     assert 65536 == reply["limits"]["max_header"]
-    assert {"chunks", "if_exists", "sum"} <= set(reply["features"])
+    assert {"chunks", "if_exists", "mkdir", "sum"} <= set(reply["features"])
     assert [] == reply["auth"]
 
 

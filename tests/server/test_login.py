@@ -66,6 +66,7 @@ REQUESTS: list[dict[str, object]] = [
     {"cmd": "chunk", "upload": "x", "index": 0, "size": 0, "digest": "00"},
     {"cmd": "commit", "upload": "x", "chunks": 1, "root": "00"},
     {"cmd": "abort", "upload": "x"},
+    {"cmd": "mkdir", "path": "folder"},
     {"cmd": "get", "filename": "there"},
     {"cmd": "ls"},
     {"cmd": "stat", "filename": "there"},

@@ -74,6 +74,7 @@ def read_only(root: Path, open_local: OpenLocal) -> Reopen:
         if isinstance(store, MemoryStore):
             reader = MemoryStore(read_only=True)
             reader.files.update(store.files)
+            reader.folders.update(store.folders)
             return reader
         await store.close()
         return open_local(root, read_only=True)

@@ -1,6 +1,6 @@
-"""A small server's work without the server: publishes one file, and says so. Run under strace by the tests.
+"""A small server's work without the server: publishes one file, or makes one folder, and says so.
 
-Arguments: the root, the durability, the name, what to do if it exists.
+Run under strace by the tests. Arguments: the root, the durability, the name, what to do if it exists; or `mkdir`.
 """
 
 import asyncio
@@ -8,7 +8,7 @@ import os
 import sys
 
 from ftpd.payload.workers import Workers
-from ftpd.store.base import UploadPlan
+from ftpd.store.base import Store, UploadPlan
 from ftpd.store.local import LocalStore
 from ftpd.wire.digests import TreeHasher, chunk_size_for
 from ftpd.wire.messages import Durability, IfExists
@@ -17,18 +17,26 @@ from ftpd.wire.paths import RemotePath
 DATA = b"published" * 1000
 
 
-async def main(root: str, durability: str, name: str, if_exists: str) -> None:
-    """Publish, and say so as the reply of a server would."""
+async def main(root: str, durability: str, name: str, what: str) -> None:
+    """Do it, and say so as the reply of a server would."""
     workers = Workers()
     store = LocalStore(root, workers, durability=Durability(durability))
-    upload = await store.begin(UploadPlan(RemotePath.parse(name), len(DATA), IfExists(if_exists)))
+    if what == "mkdir":
+        await store.make_folder(RemotePath.parse(name))
+    else:
+        await publish(store, RemotePath.parse(name), IfExists(what))
+    os.write(1, b"published")
+    await store.close()
+    workers.close()
+
+
+async def publish(store: Store, path: RemotePath, if_exists: IfExists) -> None:
+    """Publish a file."""
+    upload = await store.begin(UploadPlan(path, len(DATA), if_exists))
     assert upload is not None
     hasher = TreeHasher(chunk_size_for(len(DATA)))
     await upload.write(0, DATA, hasher)
     await upload.publish(hasher.finish())
-    os.write(1, b"published")
-    await store.close()
-    workers.close()
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ async def test_a_link_is_shown_as_a_link(confined: LocalStore, links: Path, name
 
 @pytest.mark.parametrize("name", [*LINKS, "to-folder/file", "to-outside/file", "to-outside/deep", "to-magic/file"])
 async def test_a_link_is_never_followed(confined: LocalStore, links: Path, name: str) -> None:
-    """What is a link, or lies behind one, can not be opened, hashed, listed or put: it is refused with `symlink`."""
+    """What is a link, or lies behind one, can not be opened, hashed, listed, put or made a folder: it is `symlink`."""
     path, before = path_of(name), (snapshot(links), open_descriptors())
     with refused(ErrorCode.SYMLINK):
         await confined.open(path)
@@ -115,6 +115,9 @@ async def test_a_link_is_never_followed(confined: LocalStore, links: Path, name:
         await confined.checksum(path, Algorithm.MD5)
     with refused(ErrorCode.SYMLINK):
         await confined.list(path, long=False)
+    for folder in (name, f"{name}/new/inner"):
+        with refused(ErrorCode.SYMLINK):
+            await confined.make_folder(path_of(folder))
     for if_exists in IfExists:
         with refused(ErrorCode.SYMLINK):
             await confined.begin(plan_for(name, 3, if_exists))
@@ -180,6 +183,8 @@ async def test_what_is_no_regular_file_is_refused_at_once(confined: LocalStore, 
                 await confined.checksum(path_of(name), Algorithm.SHA1)
             with refused(ErrorCode.NOT_DIRECTORY):
                 await confined.list(path_of(name), long=False)
+            with refused(ErrorCode.NOT_DIRECTORY):
+                await confined.make_folder(path_of(name))
             with refused(ErrorCode.NOT_DIRECTORY):
                 await confined.begin(plan_for(f"{name}/a.txt", 3))
             with refused(ErrorCode.NOT_REGULAR):

@@ -48,10 +48,10 @@ def calls_in(trace: str) -> list[Call]:
     return calls
 
 
-def traced(tmp_path: Path, durability: str, name: str, if_exists: IfExists) -> list[Call]:
-    """Publish one file in a process of its own, and give the calls that matter, in their order."""
+def traced(tmp_path: Path, durability: str, name: str, what: str) -> list[Call]:
+    """Publish one file, or make one folder, in a process of its own; give the calls that matter, in their order."""
     log = tmp_path / "trace"
-    work = [sys.executable, "-m", publish_once.__name__, str(tmp_path / "root"), durability, name, if_exists.value]
+    work = [sys.executable, "-m", publish_once.__name__, str(tmp_path / "root"), durability, name, what]
     done = subprocess.run(
         ["strace", "-f", "-y", "-o", str(log), "-e", f"trace={TRACED}", *work],
         cwd=Path(__file__).parents[2],
@@ -62,7 +62,8 @@ def traced(tmp_path: Path, durability: str, name: str, if_exists: IfExists) -> l
     if b"ptrace" in done.stderr.lower():
         pytest.skip("strace may not trace here")
     assert (0, b"published") == (done.returncode, done.stdout), done.stderr.decode()
-    assert publish_once.DATA == (tmp_path / "root" / name).read_bytes()
+    made = tmp_path / "root" / name
+    assert made.is_dir() if what == "mkdir" else publish_once.DATA == made.read_bytes()
     return calls_in(log.read_text())
 
 
@@ -99,6 +100,27 @@ def test_new_parents_are_durable_before_the_reply(tmp_path: Path, root: Path) ->
         made = only(calls, "mkdirat", holding=f'<{parent}>, "{name}"')
         assert any(call.is_sync_of(parent) for call in calls[made + 1 : replied]), (parent, calls)
     assert any(call.is_sync_of(root / "a" / "b") for call in calls[named + 1 : replied])
+
+
+def test_new_folders_are_durable_before_the_reply(tmp_path: Path, root: Path) -> None:
+    """With durability full the folder around each new one is synced, after that was made and before the reply."""
+    (root / "a").mkdir()
+    calls = traced(tmp_path, "full", "a/b/c", "mkdir")
+    replied = only(calls, "write", holding='"published"')
+    order = []
+    for parent, name in ((root / "a", "b"), (root / "a" / "b", "c")):
+        order.append(only(calls, "mkdirat", holding=f'<{parent}>, "{name}"'))
+        [synced] = [place for place, call in enumerate(calls) if call.is_sync_of(parent)]
+        order.append(synced)
+    assert sorted(order) == order
+    assert order[-1] < replied
+
+
+def test_new_folders_without_durability(tmp_path: Path, root: Path) -> None:
+    """With durability none `mkdir` waits for no sync."""
+    calls = traced(tmp_path, "none", "a/b", "mkdir")
+    only(calls, "mkdirat", holding='"b"')
+    assert [] == [call for call in calls if "sync" in call.name]
 
 
 @pytest.mark.parametrize("if_exists", [IfExists.OVERWRITE, IfExists.FAIL])

@@ -18,6 +18,7 @@ from ftpd.wire.digests import tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import MIB
 from ftpd.wire.messages import Algorithm, Durability, IfExists
+from ftpd.wire.paths import RemotePath
 from tests.disks import full, mounted, only_root, run, small_disk
 from tests.store import unprivileged
 from tests.store.conftest import OpenLocal
@@ -198,6 +199,8 @@ def test_what_the_operating_system_forbids(reachable: Path) -> None:
         "put closed/file": "forbidden",
         "put locked/file": "forbidden",
         "put locked/new/file": "forbidden",
+        "make locked/new": "forbidden",
+        "make locked": "done",
         "get locked/file": "done",
         "put fine": "done",
         "temporaries": "none",
@@ -229,6 +232,9 @@ async def test_a_root_that_is_removed(local: LocalStore, root: Path) -> None:
     for name in ("c.txt", "folder/c.txt", "new/c.txt"):
         with refused(*gone):
             await put(local, name, b"abc")
+    for name in ("folder", "new/inner", ""):
+        with refused(*gone):
+            await local.make_folder(RemotePath.parse_folder(name))
     with refused(*gone):
         await local.open(path_of("folder/a.txt"))
     with refused(*gone):

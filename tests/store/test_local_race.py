@@ -71,7 +71,12 @@ async def puts(store: LocalStore, number: int) -> None:
     await put(store, name, INSIDE, list(IfExists)[number // 4 % 4])
 
 
-ATTEMPTS: list[Attempt] = [opens, stats, hashes, lists, puts]
+async def makes(store: LocalStore, number: int) -> None:
+    """Make a folder, or two."""
+    await store.make_folder(path_of(f"d/made/{number % 50}" if number % 2 else f"d/deep/made{number % 50}"))
+
+
+ATTEMPTS: list[Attempt] = [opens, stats, hashes, lists, puts, makes]
 
 
 async def attack(store: LocalStore, outside: Path, rounds: int) -> Counter[str]:
@@ -99,7 +104,7 @@ async def attack(store: LocalStore, outside: Path, rounds: int) -> Counter[str]:
 async def test_a_swapped_folder_lets_nothing_out_or_in(
     local: LocalStore, flipping: Path, way: str, rounds: int
 ) -> None:
-    """Of thousands of opens, looks, digests, listings and uploads none reaches what the link leads to."""
+    """Of thousands of opens, looks, digests, listings, uploads and new folders none reaches what the link leads to."""
     if way == "walk":
         local._root._openat2 = None
     elif local._root._openat2 is None:

@@ -43,6 +43,8 @@ async def main() -> dict[str, str]:
         "put closed/file": await outcome_of(put(store, "closed/file", b"new")),
         "put locked/file": await outcome_of(put(store, "locked/file", b"new")),
         "put locked/new/file": await outcome_of(put(store, "locked/new/file", b"new")),
+        "make locked/new": await outcome_of(store.make_folder(RemotePath.parse("locked/new"))),
+        "make locked": await outcome_of(store.make_folder(RemotePath.parse("locked"))),
         "get locked/file": await outcome_of(get(store, "locked/file")),
         "put fine": await outcome_of(put(store, "fine", b"new")),
         "temporaries": " ".join(temporaries(Path())) or "none",

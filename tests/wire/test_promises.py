@@ -87,6 +87,7 @@ async def peer(port: int) -> AsyncIterator[Peer]:
         ({"cmd": "chunk", "upload": "u", "index": 0, "size": 0}, "digest"),
         ({"cmd": "abort"}, "upload"),
         ({"cmd": "ls"}, "cursor"),
+        ({"cmd": "mkdir"}, "path"),
         ({"cmd": "stat"}, "filename"),
         ({"cmd": "ping"}, "unknown"),
         ({}, "cmd"),

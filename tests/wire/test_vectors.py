@@ -27,6 +27,7 @@ REPLIES: dict[str, type[messages.Reply]] = {
     "chunk": messages.Confirmed,
     "commit": messages.Stored,
     "abort": messages.Done,
+    "mkdir": messages.Made,
     "get": messages.Content,
     "ls": messages.Page,
     "stat": messages.Status,

@@ -25,6 +25,8 @@ class Outcome(NamedTuple):
     skipped_files: int = 0
     errors: Sequence[FtpcError] = ()
     """What is wrong with files of a folder."""
+    folders: int = 0
+    """Folders that were made by themselves, having no files."""
 
 
 async def run_job(
@@ -103,7 +105,9 @@ def _sum_up(outcomes: Sequence[Outcome], errors: Sequence[FtpcError], seconds: f
         )
     if errors and not outcomes and len(errors) == 1:
         return  # the error says it all
-    extras = [f"{skipped} skipped"] if skipped else []
+    folders = sum(outcome.folders for outcome in outcomes)
+    extras = [count_text(folders, "folder") + " without files"] if folders else []
+    extras += [f"{skipped} skipped"] if skipped else []
     extras += ["verified" if moved else "nothing to verify"]
     extras += [f"but {len(errors)} failed"] if errors else []
     moved_size = size - sum(outcome.resumed for outcome in outcomes if not outcome.skipped)

@@ -32,7 +32,7 @@ def make_parser(verb: str) -> Parser:
     parser = new_parser(verb, "Upload files. Each appears on the server as a whole, verified and durable.", EXAMPLES)
     parser.add_argument("files", nargs="+", metavar="FILE", help="a local file; - is standard input")
     parser.add_argument(
-        "-r", "--recursive", action="store_true", help="folders with all files in them; symbolic links are left out"
+        "-r", "--recursive", action="store_true", help="folders with all that is in them; symbolic links are left out"
     )
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--to", metavar="DIR", help="the remote folder they go into; made when missing")
@@ -88,20 +88,34 @@ async def _put_file(
 async def _put_tree(
     folder: str, remote: str, args: Namespace, client: Client, terminal: Terminal, progress: Progress
 ) -> Outcome:
-    def report(file: TreeFile) -> None:
-        if file.left_out is not None:
-            terminal.say(f"{file.local}: left out: it is {file.left_out}")
-        elif file.error is None and terminal.json:
-            terminal.json_data(event="done", **dict(zip(file._fields[:5], file[:5], strict=True)))
-        elif file.skipped and terminal.verbose:
-            terminal.say(f"{file.local}: skipped, {file.remote} exists")
-        elif file.error is None and terminal.verbose:
-            terminal.say(f"{file.local} -> {client.address}/{file.remote}, {file.size} bytes, root {file.root}")
-
     done = await client.put_tree(
-        folder, remote, if_exists=args.if_exists, preserve=args.preserve, progress=progress, report=report
+        folder,
+        remote,
+        if_exists=args.if_exists,
+        preserve=args.preserve,
+        progress=progress,
+        report=lambda file: _tell_of(file, client, terminal),
     )
-    return Outcome(done.size, False, done.resumed, done.files, done.skipped, done.errors)
+    if done.folders_left_out:
+        what = count_text(done.folders_left_out, "folder")
+        terminal.say(f"{folder}: {what} without files left out: this server is too old to make any")
+    return Outcome(done.size, False, done.resumed, done.files, done.skipped, done.errors, done.folders)
+
+
+def _tell_of(file: TreeFile, client: Client, terminal: Terminal) -> None:
+    """Say what became of a file of a folder, or of a folder in it; errors are told at the end."""
+    if file.left_out is not None:
+        if not file.is_folder:
+            terminal.say(f"{file.local}: left out: it is {file.left_out}")
+    elif file.error is None and terminal.json:
+        keys = ("local", "remote") if file.is_folder else file._fields[:5]
+        event = "folder" if file.is_folder else "done"
+        terminal.json_data(event=event, **{key: getattr(file, key) for key in keys})
+    elif file.skipped and terminal.verbose:
+        terminal.say(f"{file.local}: skipped, {file.remote} exists")
+    elif file.error is None and terminal.verbose:
+        what = "a folder" if file.is_folder else f"{file.size} bytes, root {file.root}"
+        terminal.say(f"{file.local} -> {client.address}/{file.remote}, {what}")
 
 
 def tell_of_put(file: str, result: PutResult, client: Client, terminal: Terminal) -> None:

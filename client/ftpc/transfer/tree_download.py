@@ -121,7 +121,7 @@ class TreeDownload:
                 await self._read(connection)
             if self._arrived:
                 await self._save()
-            elif self._large:
+            elif self._large and not self._room:
                 self._room_again.clear()
                 await self._room_again.wait()
 
@@ -291,7 +291,10 @@ class _GrownError(ConnectionLostError):
 def _is_harmless(name: str) -> bool:
     """Tell whether a name from the wire is one name here too, and no path (`..`, or `C:x` on Windows)."""
     try:
-        is_one = RemotePath.parse(name).parts == (name,)
+        is_one = RemotePath.parse(f"x/{name}").parts == (
+            "x",
+            name,
+        )  # not the first: what is reserved there is none here
     except BadPathError:
         return False
     return is_one and os.path.basename(name) == name and not os.path.splitdrive(name)[0]  # noqa: PTH119

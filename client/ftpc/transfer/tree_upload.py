@@ -1,4 +1,4 @@
-"""Uploading a folder: small files one behind the other without waiting for replies, large ones by themselves.
+"""Uploading a folder: small files and empty folders without waiting for replies, large files by themselves.
 
 One thread reads the folder and the files, ahead of the network by a bounded number of files; so the first bytes leave
 before the folder has been read, and a million files take no more memory than a thousand.
@@ -8,22 +8,22 @@ import asyncio
 import os
 import stat
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
 from ftpc.connection import Connection
-from ftpc.errors import ChangedError, FtpcError, IntegrityError, LocalFileError, RefusedError, RemoteNameError
+from ftpc.errors import ChangedError, FtpcError, IntegrityError, LocalFileError, RefusedError
 from ftpc.files import local_errors
 from ftpc.results import PutResult, TreeFile, TreeResult
 from ftpc.transfer.retry import is_temporary, persist
 from ftpc.transfer.tasks import Tally, errors_of_a_group
+from ftpc.transfer.walk import Local, walk
 from ftpd.payload.workers import Workers
 from ftpd.wire.digests import tree_of
-from ftpd.wire.errors import FtpdError
+from ftpd.wire.errors import ErrorCode
 from ftpd.wire.limits import KIB, SMALL_FILE
-from ftpd.wire.messages import IfExists, Put, Stored, encode_request
-from ftpd.wire.paths import RemotePath
+from ftpd.wire.messages import IfExists, Made, Mkdir, Put, Stored, encode_request
 
 LOAD_BYTES = 256 * KIB
 LOAD_FILES = 256
@@ -35,27 +35,26 @@ MOST_LARGE = 8
 MOST_PENDING = 1024
 """Files that have been sent and not been answered; they are in memory, to be sent again after a break."""
 
-
-class Local(NamedTuple):
-    """A file in the folder."""
-
-    path: str
-    remote: str
-    size: int
+NO_FOLDERS = "a folder without files, and the server is too old to make it"
 
 
 class Sent(NamedTuple):
-    """A small file that is on its way."""
+    """A small file, or a folder, that is on its way."""
 
     local: Local
-    root: str
+    root: str | None
+    """None of a folder."""
     frame: bytes
+    kind: type[Stored | Made] = Stored
+    """What the reply will be."""
 
 
 class Load(NamedTuple):
     """What one look at the folder has brought."""
 
     small: list[Sent]
+    folders: list[Sent]
+    """Behind the small files and not between them: the server stores files together that nothing parts."""
     large: list[Local]
     other: list[TreeFile]
     """What can not be sent."""
@@ -69,14 +68,16 @@ class Loader:
         self._preserve = preserve
         self.is_repeatable = if_exists in {IfExists.OVERWRITE, IfExists.SKIP}
         """Whether a file may be sent again of which nobody knows whether it was stored."""
-        self._found = _walk(folder, remote)
+        self._found = walk(folder, remote)
 
     def next(self) -> Load | None:
         """Read on; None at the end."""
-        load, size = Load([], [], []), 0
-        for found in self._found:
+        load, size = Load([], [], [], []), 0
+        for count, found in enumerate(self._found, start=1):
             if isinstance(found, TreeFile):
                 load.other.append(found)
+            elif found.is_folder:
+                load.folders.append(Sent(found, None, encode_request(Mkdir(path=found.remote)), Made))
             elif found.size > SMALL_FILE:
                 load.large.append(found)
             else:
@@ -85,7 +86,7 @@ class Loader:
                 except FtpcError as exc:
                     load.other.append(_failed(found, exc))
                 size += found.size
-            if size >= LOAD_BYTES or len(load.small) + len(load.large) + len(load.other) >= LOAD_FILES:
+            if size >= LOAD_BYTES or count >= LOAD_FILES:
                 return load
         return load if any(load) else None
 
@@ -113,39 +114,8 @@ class Loader:
 _NOT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
-def _walk(folder: str, remote: str) -> Iterator[Local | TreeFile]:
-    """Find all files, and what can not be sent. Symbolic links are not followed."""
-    folders = [(folder, remote)]
-    while folders:
-        path, name = folders.pop()
-        try:
-            with local_errors(path), os.scandir(path) as entries:
-                for entry in entries:
-                    inner = f"{name}/{entry.name}" if name else entry.name
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append((entry.path, inner))
-                    else:
-                        yield _look_at(entry, inner)
-        except FtpcError as exc:
-            if path == folder:
-                raise
-            yield TreeFile(path, name, 0, error=exc)
-
-
-def _look_at(entry: "os.DirEntry[str]", name: str) -> Local | TreeFile:
-    try:
-        if not entry.is_file(follow_symlinks=False):
-            what = "a symbolic link" if entry.is_symlink() else "neither a file nor a folder"
-            return TreeFile(entry.path, name, 0, left_out=what)
-        return Local(entry.path, str(RemotePath.parse(name)), entry.stat(follow_symlinks=False).st_size)
-    except FtpdError as exc:
-        return TreeFile(entry.path, name, 0, error=RemoteNameError(f"{entry.path}: {exc.message}"))
-    except OSError as exc:
-        return TreeFile(entry.path, name, 0, error=LocalFileError(f"{entry.path}: {exc.strerror}"))
-
-
 def _failed(local: Local, error: FtpcError) -> TreeFile:
-    return TreeFile(local.path, local.remote, 0, error=error)
+    return TreeFile(local.path, local.remote, 0, error=error, is_folder=local.is_folder)
 
 
 class TreeUpload:
@@ -212,21 +182,22 @@ class TreeUpload:
                 break
             # Nothing is lost if this ends in between: whoever goes on finds it.
             load, self._load = self._load, None
-            self._pending += load.small
+            sent = load.small + load.folders
+            self._pending += sent
             self._large += load.large
             for file in load.other:
                 self._tally.take(file)
             self._changed.set()
-            await self._write(connection, load.small)
+            await self._write(connection, sent)
         self._changed.set()
 
     def _read_on(self) -> None:
         self._load = self._loader.next()
         self._is_read = self._load is None
 
-    async def _write(self, connection: Connection, files: list[Sent]) -> None:
+    async def _write(self, connection: Connection, sent: list[Sent]) -> None:
         with connection.errors():
-            connection.channel.write(b"".join(file.frame for file in files))
+            connection.channel.write(b"".join(one.frame for one in sent))
             await connection.channel.drain()
 
     async def _send_large(self, local: Local) -> None:
@@ -244,17 +215,21 @@ class TreeUpload:
             if not self._pending:
                 await self._change()
                 continue
-            replies = await connection.read_replies(Stored, len(self._pending))
+            replies = await connection.read_replies([sent.kind for sent in self._pending])
             for reply in replies:
                 if isinstance(reply, RefusedError) and is_temporary(reply):
                     raise reply  # about the connection, or to be tried again: the file stays pending
                 self._tally.take_small([self._judge(self._pending.popleft(), reply)])
             self._changed.set()
 
-    def _judge(self, sent: Sent, reply: Stored | FtpcError) -> TreeFile:
-        path = sent.local.path
-        if isinstance(reply, FtpcError):
+    def _judge(self, sent: Sent, reply: Stored | Made | RefusedError) -> TreeFile:
+        path, remote, _, is_folder = sent.local
+        if isinstance(reply, RefusedError):
+            if is_folder and reply.code == ErrorCode.UNKNOWN_COMMAND:
+                return TreeFile(path, remote, 0, left_out=NO_FOLDERS, is_folder=True)
             return _failed(sent.local, reply)
+        if isinstance(reply, Made):
+            return TreeFile(path, remote, 0, is_folder=True)
         if not reply.skipped and reply.root != sent.root:
             return _failed(sent.local, IntegrityError(f"{path}: the server stored something else"))
         return TreeFile(path, reply.filename, reply.filesize, reply.root, reply.skipped)

@@ -70,26 +70,30 @@ class Beneath:
 
     def make_folder(self, path: RemotePath, *, sync: bool) -> int:
         """Open a folder, making it and its parents where they are missing; `sync` makes the new names durable."""
+        return self.open_or_make(path, sync=sync)[0]
+
+    def open_or_make(self, path: RemotePath, *, sync: bool) -> tuple[int, bool]:
+        """Do as `make_folder`, and tell whether the folder is new."""
         with contextlib.suppress(FileNotFoundError):
             fd = self.open_folder(path)
             if self._making.locked():  # somebody may have made this very folder, and its name not be durable yet
                 with self._making:
                     pass
-            return fd
+            return fd, False
         with self._making:
             return self._make(path, sync=sync)
 
-    def _make(self, path: RemotePath, *, sync: bool) -> int:
-        fd = os.open(".", _FOLDER, dir_fd=self.fd)
+    def _make(self, path: RemotePath, *, sync: bool) -> tuple[int, bool]:
+        fd, is_new = os.open(".", _FOLDER, dir_fd=self.fd), False
         try:
             for part in path.parts:
-                inner = _enter(fd, part, sync=sync)
+                inner, is_new = _enter(fd, part, sync=sync)
                 os.close(fd)
                 fd = inner
         except BaseException:
             os.close(fd)
             raise
-        return fd
+        return fd, is_new
 
     def _walk(self, parts: tuple[str, ...]) -> int:
         fd = os.open(".", _FOLDER, dir_fd=self.fd)
@@ -104,15 +108,15 @@ class Beneath:
         return fd
 
 
-def _enter(fd: int, part: str, *, sync: bool) -> int:
-    try:
+def _enter(fd: int, part: str, *, sync: bool) -> tuple[int, bool]:
+    is_new = False
+    with contextlib.suppress(FileExistsError):
         os.mkdir(part, dir_fd=fd)
-        if sync:
-            _sync_or_remove(fd, part)
-    except FileExistsError:
-        pass
+        is_new = True
+    if is_new and sync:
+        _sync_or_remove(fd, part)
     try:
-        return os.open(part, _FOLDER, dir_fd=fd)
+        return os.open(part, _FOLDER, dir_fd=fd), is_new
     except NotADirectoryError:
         raise _link_or_not(fd, part) from None
 

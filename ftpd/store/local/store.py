@@ -128,6 +128,12 @@ class LocalStore(Store):
         """See `Store.read_small`."""
         return await self.workers.disk(Reading(self._root, self._digests, paths).read, room)
 
+    async def make_folder(self, path: RemotePath) -> bool:
+        """See `Store.make_folder`."""
+        if self.read_only:
+            raise FtpdError(ErrorCode.READ_ONLY, "this server is read-only")
+        return await self.workers.sync(self._make_folder, path)
+
     async def sweep(self) -> None:
         """See `Store.sweep`."""
         if not self.read_only:
@@ -195,6 +201,12 @@ class LocalStore(Store):
             if not check_free(self._root, plan):
                 return None
             return LocalUpload(self._landing, plan, self._landing.temporary)
+
+    def _make_folder(self, path: RemotePath) -> bool:
+        with os_errors(path, self._root):
+            folder, is_new = self._root.open_or_make(path, sync=self._landing.sync)
+            os.close(folder)
+        return is_new
 
     def _checksum(self, path: RemotePath, algorithm: Algorithm, stop: threading.Event) -> str:
         file, found = self._open_regular(path)

@@ -1,0 +1,10 @@
+"""`mkdir`: a folder that nothing has to be put into."""
+
+from ftpd.commands.exchange import Exchange
+from ftpd.wire.messages import Made, Mkdir
+from ftpd.wire.paths import RemotePath
+
+
+async def mkdir(request: Mkdir, exchange: Exchange) -> Made:
+    """Make a folder and its parents. One that is there already will do: who has lost the reply asks again."""
+    return Made(created=await exchange.store.make_folder(RemotePath.parse_folder(request.path)))
