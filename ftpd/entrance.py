@@ -61,7 +61,8 @@ def open_entrance(config: Config) -> Entrance:
     try:
         users = config.access_folder / USERS
         token = _make_owner(config, users) if is_open and not users.exists() else None
-        door = UsersDoor(users) if users.exists() else Door()
+        is_fixed = config.read_only and config.access is None
+        door = UsersDoor(users, is_fixed=is_fixed) if users.exists() else Door()
         if is_open and isinstance(door, UsersDoor) and not door.has_credentials:
             raise ConfigError(f"--host {config.host}: nobody could log in; make a token first: ftpd token create USER")
         return _with_tls(config, door, token, is_open=is_open)

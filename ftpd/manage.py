@@ -77,12 +77,13 @@ def _remove_user(args: argparse.Namespace, file: Path) -> None:
 
 
 def _set_password(args: argparse.Namespace, file: Path) -> None:
+    _find(load(file), args.name)
+    try:
+        password = hash_password(_ask_password(args.name))  # nobody else can change the file in the block below
+    except ValueError as exc:
+        raise UsersError(str(exc)) from exc
     with edit(file) as users:
-        user = _find(users, args.name)
-        try:
-            user.password = hash_password(_ask_password(args.name))
-        except ValueError as exc:
-            raise UsersError(str(exc)) from exc
+        _find(users, args.name).password = password
 
 
 def _create_token(args: argparse.Namespace, file: Path) -> None:
@@ -109,13 +110,17 @@ def _list_tokens(args: argparse.Namespace, file: Path) -> None:
             "expired" if token.is_expired else f"until {token.expires:%Y-%m-%d %H:%M}Z" if token.expires else "for ever"
         )
         scope = f"/{token.path} {','.join(token.rights) if token.rights is not None else 'all rights of the user'}"
-        print(f"{name}  {token.user:16} {until:24} {scope}  {token.label}")
+        shared = "  share" if token.share else ""
+        left = f", {token.count - len(token.used)} of {token.count} log-ins left" if token.count is not None else ""
+        print(f"{name}  {token.user:16} {until:24} {scope}{shared}{left}  {token.label}")
 
 
 def _revoke_token(args: argparse.Namespace, file: Path) -> None:
     with edit(file) as users:
         if users.tokens.pop(args.id, None) is None:
             raise UsersError(f"there is no token {args.id}; see ftpd token list")
+        for name in [name for name, token in users.tokens.items() if token.maker == args.id]:
+            del users.tokens[name]
 
 
 def _find(users: Users, name: str) -> User:

@@ -74,7 +74,6 @@ class Session(Exchange):
         super().__init__(budget, door)
         self._whole_store = store
         self.limits = limits
-        self._login: Login | None = None
         self.principal = NOBODY
         self._channel = channel
         self._peer = channel.peer
@@ -126,7 +125,7 @@ class Session(Exchange):
 
     def let_in(self, login: Login) -> None:
         """See `Exchange.let_in`."""
-        self._login = login
+        self.login = login
         self._recognise()
 
     async def receive(self) -> Stretch | None:
@@ -209,7 +208,7 @@ class Session(Exchange):
 
     def _recognise(self) -> None:
         """Look again who is asking: what was shown may have been revoked since."""
-        principal = self.door.principal(self._login)
+        principal = self.door.principal(self.login)
         if principal != self.principal or self.principal is NOBODY:
             self.principal = principal
             self._requests.header_limit = MAX_HEADER if principal.grants else MAX_STRANGERS_HEADER
@@ -335,7 +334,7 @@ class Session(Exchange):
             raise FtpdError(ErrorCode.UNKNOWN_COMMAND, f"there is no command {header.get('cmd')!r:.80}")
         request = parse(header, command.request)
         if command.right not in self.principal.rights:
-            if self._login is None or self.principal is NOBODY:
+            if self.login is None or self.principal is NOBODY:
                 raise FtpdError(ErrorCode.UNAUTHORIZED, f"log in before you {header['cmd']}")
             raise FtpdError(ErrorCode.FORBIDDEN, f"{self.principal.name} may not {header['cmd']}")
         return await command.run(request, self)

@@ -65,6 +65,8 @@ def _split_url(text: str) -> tuple[str, str, bool, str]:
         url = urlsplit(text)
     except ValueError as exc:
         raise AddressError(f"{text!r} is not a URL: {exc}") from exc
+    if "token=" in url.fragment:
+        raise AddressError(f"{url.netloc}: others can see a command line; give a share code to: ftpc get --share")
     if url.scheme not in {"ftpd", "ftpds"}:
         raise AddressError(f"{text!r}: the scheme must be ftpd or ftpds, not {url.scheme}")
     if url.username is not None or url.password is not None:

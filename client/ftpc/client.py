@@ -21,19 +21,26 @@ from ftpd.wire.messages import (
     Algorithm,
     Checksum,
     Content,
+    Done,
     Get,
     Greeting,
     Identity,
     IfExists,
+    ListShares,
     Md5,
     Ping,
     Pong,
     Reply,
     Request,
+    Share,
+    Shared,
+    SharedPath,
+    SharePage,
     Stat,
     Status,
     Stored,
     Sum,
+    Unshare,
     Whoami,
 )
 from ftpd.wire.paths import BadPathError, RemotePath
@@ -385,6 +392,32 @@ class Client:
     async def whoami(self) -> Identity:
         """Tell who is logged in, and what he may do."""
         return await self._ask(Whoami(), Identity)
+
+    async def share(
+        self,
+        remote: str,
+        *,
+        upload: bool = False,
+        expires_s: int = 7 * 24 * 3600,
+        count: int | None = None,
+        label: str = "",
+    ) -> Shared:
+        """Make a token with which somebody else can have a file or folder; with `upload`, bring new files to it."""
+        path = self.remote_folder(remote)
+        return await self._ask(Share(path=path, upload=upload, expires=expires_s, count=count, label=label), Shared)
+
+    async def shares(self) -> list[SharedPath]:
+        """List the shares that hold at this moment."""
+        page = await self._ask(ListShares(), SharePage)
+        found = list(page.shares)
+        while page.more and page.shares:
+            page = await self._ask(ListShares(after=found[-1].share), SharePage)
+            found += page.shares
+        return found
+
+    async def unshare(self, share: str) -> None:
+        """Make a share invalid, by its id."""
+        await self._ask(Unshare(share=share), Done)
 
     async def stat(self, remote: str) -> Status:
         """Tell what a name is. An empty name is the folder that names are relative to."""

@@ -22,6 +22,8 @@ class Credentials(NamedTuple):
     secret: str
     user: str = ""
     """Whose password it is; empty for a token."""
+    session: str = ""
+    """Log-ins with a token that is good for a few of them count as one if they have the same of these."""
 
     def __repr__(self) -> str:
         return f"<Credentials {'password of ' + self.user if self.user else 'token'}>"
@@ -31,7 +33,7 @@ class Credentials(NamedTuple):
         """What is sent to log in."""
         if self.user:
             return Auth(method=AuthMethod.PASSWORD, user=self.user, password=self.secret)
-        return Auth(token=self.secret)
+        return Auth(token=self.secret, session=self.session)
 
 
 class _Keyring(Protocol):

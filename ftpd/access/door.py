@@ -4,12 +4,14 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from ftpd.access import shares
 from ftpd.access.credentials import PasswordChecker, is_token, token_id
 from ftpd.access.rights import ANONYMOUS, NOBODY, Principal
-from ftpd.access.users import ANONYMOUS_NAME, Users, UsersError, load
+from ftpd.access.users import ANONYMOUS_NAME, Users, UsersError, edit, load
 from ftpd.wire.errors import ErrorCode, FtpdError
 
 WRONG_S = 1.0
@@ -19,6 +21,8 @@ LOOK_S = 0.5
 """How often the users file is looked at, at most."""
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Login(NamedTuple):
@@ -42,13 +46,27 @@ class Door:
         del login
         return ANONYMOUS
 
-    async def by_token(self, token: str) -> Login:
-        """Compare a token.
+    @property
+    def users(self) -> Users:
+        """Who there is."""
+        return Users()
+
+    async def change(self, action: Callable[[Users], T]) -> T:
+        """Change the users, in a thread; nothing is changed if the action raises something.
+
+        Raises:
+            FtpdError: they can not be changed.
+        """
+        del action
+        raise FtpdError(ErrorCode.FORBIDDEN, "nobody logs in here, so there is nothing to share but the address")
+
+    async def by_token(self, token: str, session: str = "") -> Login:
+        """Compare a token. If it is good for a number of log-ins, those with the same session count as one.
 
         Raises:
             FtpdError: `unauthorized`.
         """
-        del token
+        del token, session
         raise wrong()
 
     async def by_password(self, user: str, password: str) -> Login:
@@ -62,13 +80,14 @@ class UsersDoor(Door):
 
     methods = ("token", "password")
 
-    def __init__(self, file: Path) -> None:
-        """Read the file.
+    def __init__(self, file: Path, *, is_fixed: bool = False) -> None:
+        """Read the file; if it is fixed, nothing is written to it.
 
         Raises:
             UsersError: it has a mistake.
         """
         self._file = file
+        self._is_fixed = is_fixed
         self._users = load(file)
         self._seen = self._state()
         self._looked = time.monotonic()
@@ -90,27 +109,57 @@ class UsersDoor(Door):
             is_valid = user is not None and user.password == login.password
             return (users.principal(login.user) if is_valid else None) or NOBODY
         token = users.tokens.get(login.token)
-        if token is None or token.is_expired or token.user != login.user:
+        if token is None or token.user != login.user or not users.is_valid(token):
             return NOBODY
         return users.principal(token.user, token) or NOBODY
 
-    async def by_token(self, token: str) -> Login:
+    @property
+    def users(self) -> Users:
+        """See `Door.users`."""
+        return self._current()
+
+    async def change(self, action: Callable[[Users], T]) -> T:
+        """See `Door.change`."""
+        if self._is_fixed:
+            raise FtpdError(ErrorCode.READ_ONLY, "this server changes nothing, and that is where its users are kept")
+        try:
+            return await asyncio.to_thread(self._edit, action)
+        except UsersError as exc:
+            log.error("the users file can not be changed: %s", exc)  # noqa: TRY400 (nothing to trace)
+            raise FtpdError(ErrorCode.IO_ERROR, "the server's file of users can not be changed") from exc
+        finally:
+            self._looked = 0.0
+
+    def _edit(self, action: Callable[[Users], T]) -> T:
+        with edit(self._file) as users:
+            return action(users)
+
+    async def by_token(self, token: str, session: str = "") -> Login:
         """See `Door.by_token`."""
         started, name = time.monotonic(), token_id(token)
-        found = self._current().tokens.get(name) if name else None
-        if name is None or found is None or not is_token(token, found.sha256) or found.is_expired:
+        users = self._fresh()
+        found = users.tokens.get(name) if name else None
+        is_right = found is not None and is_token(token, found.sha256) and users.is_valid(found)
+        if is_right and found is not None and name is not None and not shares.is_counted(found, session):
+            is_right = await self.change(lambda users: shares.count(users, name, session))
+        if not is_right or found is None or name is None:
             await _wait(started)
             raise wrong()
         return Login(found.user, token=name)
 
     async def by_password(self, user: str, password: str) -> Login:
         """See `Door.by_password`."""
-        started, found = time.monotonic(), self._current().users.get(user)
+        started, found = time.monotonic(), self._fresh().users.get(user)
         kept = found.password if found else None
         if not await self._passwords.is_right(password, kept):
             await _wait(started)
             raise wrong()
         return Login(user, password=kept)
+
+    def _fresh(self) -> Users:
+        """Look at the file now: who logs in may have been given a token a moment ago."""
+        self._looked = 0.0
+        return self._current()
 
     def _current(self) -> Users:
         now = time.monotonic()

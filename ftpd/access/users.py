@@ -14,7 +14,8 @@
     label = "laptop"
     expires = 2027-01-01T00:00:00Z
 
-`anonymous` is whoever has not logged in. A file with a mistake is refused as a whole, with the line it is in.
+A token with `share = true` was made by a user for somebody else (`ftpd.access.shares`). `anonymous` is whoever has not
+logged in. A file with a mistake is refused as a whole, with the line it is in.
 """
 
 import contextlib
@@ -52,7 +53,11 @@ class User(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Token(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A token of a user; `rights` and `path` leave only some of what the user may do."""
+    """A token of a user; `rights` and `path` leave only some of what the user may do.
+
+    `maker` is the token that made a share: it is good for no more than that one is. `count` is how many log-ins it is
+    good for, and `used` has a mark of each.
+    """
 
     user: str
     sha256: str
@@ -61,6 +66,10 @@ class Token(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     expires: dt.datetime | None = None
     rights: list[str] | None = None
     path: str = ""
+    share: bool = False
+    maker: str = ""
+    count: int | None = None
+    used: list[str] = []
 
     @property
     def is_expired(self) -> bool:
@@ -74,6 +83,12 @@ class Users(msgspec.Struct, forbid_unknown_fields=True):
     users: dict[str, User] = {}
     tokens: dict[str, Token] = {}
 
+    def is_valid(self, token: Token) -> bool:
+        """Whether a token holds at this moment, and the one that made it."""
+        maker = self.tokens.get(token.maker)
+        is_made = not token.maker or (maker is not None and maker.user == token.user and not maker.is_expired)
+        return is_made and not token.is_expired
+
     def principal(self, name: str, token: Token | None = None) -> Principal | None:
         """Say what a user may do, with a token perhaps less; None if there is no such user."""
         user = self.users.get(name)
@@ -82,10 +97,11 @@ class Users(msgspec.Struct, forbid_unknown_fields=True):
         grants = [Grant(ROOT, parse_rights(user.rights))]
         grants += [Grant(RemotePath.parse(path), parse_rights(words)) for path, words in user.paths.items()]
         principal = Principal(name, tuple(grants), RemotePath.parse_folder(user.home))
-        if token is None or (token.rights is None and not token.path):
-            return principal
-        rights = None if token.rights is None else parse_rights(token.rights)
-        return narrowed(principal, RemotePath.parse_folder(token.path), rights)
+        for limit in (token and self.tokens.get(token.maker), token):
+            if limit is not None and (limit.rights is not None or limit.path):
+                rights = None if limit.rights is None else parse_rights(limit.rights)
+                principal = narrowed(principal, RemotePath.parse_folder(limit.path), rights)
+        return principal
 
 
 def load(file: Path) -> Users:
@@ -182,11 +198,11 @@ def edit(file: Path) -> Iterator[Users]:
 
 
 def dump(users: Users) -> str:
-    """Write users as TOML. Its strings are a superset of those of JSON, which `json` writes."""
+    """Write users as TOML."""
     parts = ["# Users and tokens of ftpd. Change it with `ftpd user` and `ftpd token`, or by hand.\n"]
     for kind, table in (("users", users.users), ("tokens", users.tokens)):
         for name, row in sorted(table.items()):
-            parts.append(f"\n[{kind}.{json.dumps(name)}]\n")
+            parts.append(f"\n[{kind}.{_value(name)}]\n")
             fields: Mapping[str, object] = msgspec.to_builtins(row, builtin_types=(dt.datetime,))
             parts += [f"{key} = {_value(value)}\n" for key, value in fields.items() if value is not None]
     return "".join(parts)
@@ -196,8 +212,9 @@ def _value(value: object) -> str:
     if isinstance(value, dt.datetime):
         return value.astimezone(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{json.dumps(key)} = {_value(inner)}" for key, inner in value.items()) + " }"
-    return json.dumps(value)
+        return "{ " + ", ".join(f"{_value(key)} = {_value(inner)}" for key, inner in value.items()) + " }"
+    # The strings of TOML are those of JSON, but for halves of characters (\ud83d\ude00) and a bare DEL.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _write(file: Path, text: str) -> None:

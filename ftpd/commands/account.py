@@ -19,7 +19,7 @@ async def auth(request: Auth, exchange: Exchange) -> Identity:
         raise BadRequestError("auth: there are uploads or listings open on this connection")
     exchange.tries += 1
     if request.method is AuthMethod.TOKEN:
-        login = await door.by_token(request.token)
+        login = await door.by_token(request.token, request.session)
     else:
         login = await door.by_password(request.user, request.password)
     exchange.tries = 0

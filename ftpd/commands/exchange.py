@@ -78,6 +78,8 @@ class Exchange(ABC):
     def __init__(self, budget: Budget, door: Door) -> None:
         self.budget = budget
         self.door = door
+        self.login: Login | None = None
+        """How who is asking has logged in, if he has."""
         self.tries = 0
         """How often in a row wrong credentials were shown."""
         self.uploads: dict[str, OpenUpload] = {}

@@ -13,6 +13,7 @@ from ftpd.commands.get import get
 from ftpd.commands.greeting import hello, ping
 from ftpd.commands.listing import ls, stat
 from ftpd.commands.put import put
+from ftpd.commands.share import share, shares, unshare
 from ftpd.wire import messages
 from ftpd.wire.messages import Reply, Request
 
@@ -40,6 +41,9 @@ COMMANDS: dict[str, Command[Request]] = {
     "ping": _erase(Command(messages.Ping, Right.NONE, ping)),
     "auth": _erase(Command(messages.Auth, Right.NONE, auth)),
     "whoami": _erase(Command(messages.Whoami, Right.NONE, whoami)),
+    "share": _erase(Command(messages.Share, Right.NONE, share)),
+    "shares": _erase(Command(messages.ListShares, Right.NONE, shares)),
+    "unshare": _erase(Command(messages.Unshare, Right.NONE, unshare)),
     "put": _erase(Command(messages.Put, Right.WRITE, put)),
     "begin": _erase(Command(messages.Begin, Right.WRITE, begin)),
     "chunk": _erase(Command(messages.Chunk, Right.WRITE, chunk)),

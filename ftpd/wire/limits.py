@@ -48,6 +48,18 @@ MAX_UPLOADS = 16
 PAGE_ENTRIES = 512
 """Most entries in one page of a listing; fewer when their names are long."""
 
+MAX_SHARES = 100
+"""Shares of one user. They stand in the file of users, which is read again whenever it has changed."""
+
+MAX_SHARE_S = 366 * 24 * 3600
+"""Longest time in seconds that a share is valid."""
+
+MAX_SHARE_COUNT = 100
+"""Most log-ins that a share may be limited to; each leaves a mark in the file of users."""
+
+MAX_LABEL = 100
+"""Longest label of a share in characters."""
+
 CHUNKS_IN_FLIGHT = 4
 """Chunks a client sends ahead of their confirmations: keeps a long path busy, bounds what a break costs."""
 

@@ -96,10 +96,33 @@ class Auth(Request, tag="auth"):
     token: str = ""
     user: str = ""
     password: str = ""
+    session: Annotated[str, Meta(max_length=MAX_ID)] = ""
 
 
 class Whoami(Request, tag="whoami"):
     """Ask who is logged in."""
+
+
+class Share(Request, tag="share"):
+    """Make a token for somebody else: for one path, to fetch, or with `upload` to bring something new."""
+
+    path: str
+    upload: bool = False
+    expires: int = 7 * 24 * 3600
+    count: int | None = None
+    label: str = ""
+
+
+class ListShares(Request, tag="shares"):
+    """List one's shares; `after` asks for those behind that one."""
+
+    after: str = ""
+
+
+class Unshare(Request, tag="unshare"):
+    """Make a share invalid."""
+
+    share: str
 
 
 class Put(Request, tag="put"):
@@ -230,6 +253,35 @@ class Identity(Reply):
 
     user: str
     rights: list[str]
+
+
+class Shared(Reply):
+    """A share that has just been made. The server can not tell the token again."""
+
+    share: str
+    token: str
+    rights: list[str]
+    expires: int
+
+
+class SharedPath(Struct, kw_only=True, omit_defaults=True):
+    """One share of a list."""
+
+    share: str
+    user: str
+    path: str
+    rights: list[str]
+    expires: int
+    count: int | None = None
+    used: int = 0
+    label: str = ""
+
+
+class SharePage(Reply):
+    """Shares, in the order of their names; if there are `more`, ask with `after`."""
+
+    shares: list[SharedPath]
+    more: bool = False
 
 
 class Stored(Reply):

@@ -28,6 +28,9 @@ REPLIES: dict[str, dict[str, type[msgspec.Struct]]] = {
     "ping": {"reply": messages.Pong},
     "auth": {"reply": messages.Identity},
     "whoami": {"reply": messages.Identity},
+    "share": {"reply": messages.Shared},
+    "shares": {"reply": messages.SharePage, "share": messages.SharedPath},
+    "unshare": {},
     "put": {"reply": messages.Stored},
     "begin": {"reply": messages.Begun},
     "chunk": {"reply": messages.Confirmed},
@@ -40,7 +43,8 @@ REPLIES: dict[str, dict[str, type[msgspec.Struct]]] = {
     "md5": {"reply": messages.Checksum},
     "sum": {"reply": messages.Checksum},
 }
-"""The tables in the section of a command, and what they describe. `commit` has the reply of `put`, `abort` has none."""
+"""The tables in the section of a command, and what they describe. `commit` has the reply of `put`; `abort` and
+`unshare` have none."""
 
 WORDS = {int: "integer", bool: "boolean", str: "string"}
 
@@ -136,7 +140,7 @@ def test_every_key_of_a_reply_is_described(command: str, title: str) -> None:
 def test_every_reply_is_described() -> None:
     """There is no reply that the tables leave out, but the one without keys."""
     covered = {kind for kinds in REPLIES.values() for kind in kinds.values()}
-    assert {*messages.Reply.__subclasses__(), messages.Entry} == covered | {messages.Done}
+    assert {*messages.Reply.__subclasses__(), messages.Entry, messages.SharedPath} == covered | {messages.Done}
     assert COMMANDS.keys() == REPLIES.keys()
 
 

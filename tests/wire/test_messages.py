@@ -15,8 +15,11 @@ from ftpd.wire.messages import Request, parse
 FULL: dict[str, tuple[type[Request], Header]] = {
     "hello": (messages.Hello, {"version": 2, "client": "x/1"}),
     "ping": (messages.Ping, {}),
-    "auth": (messages.Auth, {"method": "password", "token": "t", "user": "u", "password": "p"}),
+    "auth": (messages.Auth, {"method": "password", "token": "t", "user": "u", "password": "p", "session": "s"}),
     "whoami": (messages.Whoami, {}),
+    "share": (messages.Share, {"path": "a", "upload": True, "expires": 60, "count": 2, "label": "l"}),
+    "shares": (messages.ListShares, {"after": "s"}),
+    "unshare": (messages.Unshare, {"share": "s"}),
     "put": (
         messages.Put,
         {"filename": "a", "filesize": 3, "blake3": "b", "md5": "m", "sha256": "s", "if_exists": "rename",
@@ -199,6 +202,11 @@ REPLIES: list[messages.Reply] = [
                       read_only=True, auth=["a"]),
     messages.Pong(time=1),
     messages.Identity(user="u", rights=["read"]),
+    messages.Shared(share="s", token="t", rights=["read"], expires=1),  # noqa: S106 (none)
+    messages.SharePage(
+        shares=[messages.SharedPath(share="s", user="u", path="p", rights=["read"], expires=1, count=2, used=1)],
+        more=True,
+    ),
     messages.Stored(filename="é/b", filesize=3, root="r", skipped=True),
     messages.Begun(upload="u", chunk_size=1, have=[(0, 3)]),
     messages.Confirmed(index=1),

@@ -19,6 +19,7 @@ VERBS = {
     "ping": ("ftpc.cli.ping", "ask the server for a sign of life"),
     "login": ("ftpc.cli.login", "log in to a server, and remember how"),
     "logout": ("ftpc.cli.logout", "forget how"),
+    "share": ("ftpc.cli.share", "let somebody else have or bring a file, for a while"),
     "whoami": ("ftpc.cli.whoami", "tell who is logged in, and what he may do"),
 }
 """Where each verb is; only the one that is asked for is imported."""

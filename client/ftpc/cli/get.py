@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ftpc.cli.exits import Exit
 from ftpc.cli.jobs import Outcome, pick_display, run_job
-from ftpc.cli.options import Parser, add_jobs, add_patience, add_resume, new_parser, refuse_twins
+from ftpc.cli.options import Parser, add_jobs, add_patience, add_resume, add_share, new_parser, refuse_twins
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import LocalFileError
@@ -20,15 +20,17 @@ EXAMPLES = """\
   ftpc get big.mp4 -o film.mp4       under another name
   ftpc get -r photos -o backup       all files below photos, into backup/photos if backup is there
   ftpc get log.txt -o - | less       to standard output
+  ftpc get --share                   what somebody has shared: asks for the share code
 """
 
 
 def make_parser(verb: str) -> Parser:
     """Make the parser of its command line."""
     parser = new_parser(verb, "Download files. Each appears here as a whole, verified, or not at all.", EXAMPLES)
-    parser.add_argument("remotes", nargs="+", metavar="REMOTE", help="a remote file")
+    parser.add_argument("remotes", nargs="*", metavar="REMOTE", help="a remote file")
     parser.add_argument("-r", "--recursive", action="store_true", help="folders with all files in them")
     parser.add_argument("-o", "--output", metavar="PATH", help="a file or folder; - is standard output (default: .)")
+    add_share(parser, "what somebody has shared; the share code is asked for, or read from standard input")
     add_resume(parser)
     add_jobs(parser)
     add_patience(parser)
@@ -37,8 +39,11 @@ def make_parser(verb: str) -> Parser:
 
 async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     """Download."""
+    if not args.remotes:
+        make_parser("get").error("say what; or --share, to get what somebody has shared")
     remotes: list[str] = args.remotes
     to_stdout = args.output == "-"
+    args.recursive = args.recursive or (args.share and not to_stdout)  # nobody has said what was shared
     if to_stdout and terminal.json:
         make_parser("get").error("--json and -o - both want standard output")
     if to_stdout and args.recursive:

@@ -70,6 +70,11 @@ def add_jobs(parser: Parser) -> None:
     )
 
 
+def add_share(parser: Parser, text: str) -> None:
+    """Add how to use what somebody else has shared."""
+    parser.add_argument("--share", action="store_true", help=text)
+
+
 def add_resume(parser: Parser) -> None:
     """Add how not to go on with anything."""
     parser.add_argument("--no-resume", dest="resume", action="store_false", help="begin afresh, and remember nothing")

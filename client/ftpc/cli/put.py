@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ftpc.cli.exits import Exit
 from ftpc.cli.jobs import Outcome, pick_display, run_job
-from ftpc.cli.options import Parser, add_jobs, add_patience, add_resume, choice_of, new_parser, refuse_twins
+from ftpc.cli.options import Parser, add_jobs, add_patience, add_resume, add_share, choice_of, new_parser, refuse_twins
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import LocalFileError
@@ -22,6 +22,7 @@ EXAMPLES = """\
   ftpc put report.pdf --as final.pdf   under another name
   ftpc put -r photos --to backup       all files below photos, as backup/photos/...
   pg_dump db | ftpc put - --as db.sql  what comes from a pipe
+  ftpc put --share a.pdf               to somebody who has shared a folder: asks for the share code
 
 A broken upload goes on with the same command, or with ftpc resume.
 """
@@ -44,6 +45,7 @@ def make_parser(verb: str) -> Parser:
         metavar="|".join(IfExists),
         help="what happens to a name that is taken (default: overwrite)",
     )
+    add_share(parser, "into what somebody has shared; the share code is asked for, or read from standard input")
     add_resume(parser)
     add_jobs(parser)
     add_patience(parser)

@@ -50,7 +50,7 @@ def run_verb(module: str, verb: str, arguments: Sequence[str]) -> int:
             return Exit.PIPE
         terminal.complain(LocalFileError(f"standard output: {exc.strerror or exc}"))
         return Exit.LOCAL
-    if status != Exit.OK and hasattr(args, "retries"):
+    if status != Exit.OK and hasattr(args, "retries") and not getattr(args, "share", False):
         _tell_how_to_go_on(started, terminal)
     return status
 
@@ -103,6 +103,10 @@ def _client_for(args: Namespace) -> Client:
 
 
 def _trust_and_credentials(args: Namespace) -> "tuple[Trust | None, Credentials | None]":
+    if getattr(args, "share", False):
+        from ftpc.cli.shared import ask_for_share
+
+        return ask_for_share(args)
     if not args.server.startswith("ftpds://") and not has_credentials():
         return None, None
     from pathlib import Path

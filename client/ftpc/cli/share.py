@@ -1,0 +1,103 @@
+"""`ftpc share`: let somebody else have or bring a file, for a while."""
+
+import argparse
+import time
+from argparse import Namespace
+
+from ftpc.cli.exits import Exit
+from ftpc.cli.options import Parser, new_parser
+from ftpc.cli.state import config_folder
+from ftpc.cli.terminal import Terminal
+from ftpc.client import Client
+from ftpc.share import LOOPBACK, ShareCode
+from ftpc.ui.text import safe_text
+from ftpd.wire.messages import SharedPath
+
+EXAMPLES = """\
+  ftpc share report.pdf                     prints a share code: one line to hand over
+  ftpc share photos --expires 12h           a folder, until tonight
+  ftpc share inbox --upload --label "for Bo"   somebody may bring files, and see none
+  ftpc share report.pdf --count 1           good for one command
+  ftpc share list
+  ftpc share revoke 0a1b2c3d4e
+
+The other person runs ftpc get --share, or ftpc put --share FILE, which ask for the code. Whoever has the code can use
+it: hand it over where nobody else reads. A folder that is called list is ./list here.
+"""
+
+
+def make_parser(verb: str) -> Parser:
+    """Make the parser of its command line."""
+    parser = new_parser(verb, "Let somebody else have a file or folder, or bring files, for a while.", EXAMPLES)
+    parser.add_argument("what", metavar="PATH|list|revoke", help="a remote file or folder; or what to do with shares")
+    parser.add_argument("id", nargs="?", metavar="ID", help="the share that is to be revoked")
+    parser.add_argument("--upload", action="store_true", help="to bring new files, not to have any")
+    parser.add_argument("--expires", type=_time, default="7d", metavar="TIME", help="how long (default: %(default)s)")
+    parser.add_argument("--count", type=_count, metavar="N", help="for how many commands it is good (default: any)")
+    parser.add_argument("--label", default="", metavar="TEXT", help="what it is for")
+    return parser
+
+
+async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
+    """Make a share, list them, or end one."""
+    if (args.what == "revoke") != (args.id is not None):
+        make_parser("share").error("write: ftpc share PATH, ftpc share list, or ftpc share revoke ID")
+    if args.what == "revoke":
+        await client.unshare(args.id)
+        terminal.say(f"{args.id}: it is good for nothing any more")
+    elif args.what == "list":
+        for share in await client.shares():
+            _show(share, terminal)
+    else:
+        await _make(args, client, terminal)
+    return Exit.OK
+
+
+async def _make(args: Namespace, client: Client, terminal: Terminal) -> None:
+    made = await client.share(args.what, upload=args.upload, expires_s=args.expires, count=args.count, label=args.label)
+    address = client.address
+    pin = address.pin
+    if address.is_encrypted and not pin and not args.ca:
+        from ftpc.trust import KnownServers
+
+        pin = KnownServers(config_folder() / "known_servers").pin(address.place) or ""
+    code = ShareCode(address._replace(folder=client.remote_folder(args.what), pin=pin), made.token).text
+    if terminal.json:
+        terminal.json_data(share=made.share, code=code, rights=made.rights, expires=made.expires)
+        return
+    terminal.data(code)
+    use = "ftpc put --share FILE" if args.upload else "ftpc get --share"
+    terminal.say(f"whoever has this line can use it until {_date(made.expires)}, with: {use}")
+    terminal.say(f"to end it: ftpc share revoke {made.share}")
+    if address.host in LOOPBACK:
+        terminal.say(f"{address.place} means something else on other machines: there, use the server's own name")
+
+
+def _show(share: SharedPath, terminal: Terminal) -> None:
+    if terminal.json:
+        names = ("share", "user", "path", "rights", "expires", "count", "used", "label")
+        terminal.json_data(**{name: getattr(share, name) for name in names})
+        return
+    left = "" if share.count is None else f"  {share.count - share.used} of {share.count} left"
+    what = "bring" if "write" in share.rights else "have"
+    path = safe_text(share.path or "/")
+    terminal.data(
+        f"{share.share}  until {_date(share.expires)}  {what:5}  {path}{left}  {safe_text(share.label)}".rstrip()
+    )
+
+
+def _date(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
+
+
+def _time(text: str) -> int:
+    unit = {"s": 1, "m": 60, "h": 3600, "d": 86_400}.get(text[-1:])
+    if unit is None or not text[:-1].isdecimal() or len(text) > 10:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 45m, 12h or 7d")
+    return int(text[:-1]) * unit

@@ -1,0 +1,199 @@
+"""`ftpc share`, and using what somebody else has shared, over TLS."""
+
+import json
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ftpc.errors import AddressError
+from ftpc.share import ShareCode, parse_share
+from tests.client.command import Ftpc
+from tests.peer import ServerProcess, eventually
+from tests.server.test_login import manage
+
+PIN = "ab" * 32
+TOKEN = "ftk_0123456789_" + "A" * 43
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a user."""
+    root = tmp_path_factory.mktemp("root")
+    manage(root, "user", "add", "alice")
+    for name in ("photos/a b#1?.jpg", "photos/deep/b", "other"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def server(root: Path) -> Iterator[ServerProcess]:
+    """An encrypted server of that folder."""
+    with ServerProcess(root, "--tls") as server:
+        yield server
+        ended = server.stop()
+    assert (0, "") == (ended.returncode, ended.traceback)
+
+
+@pytest.fixture(scope="module")
+def url(server: ServerProcess) -> str:
+    """Its address with its pin, as it prints it."""
+    assert server.process.stdout is not None
+    return server.process.stdout.readline().split("'")[1]
+
+
+@pytest.fixture
+def alice(root: Path, url: str, tmp_path: Path) -> Ftpc:
+    """Somebody who has logged in."""
+    alice = Ftpc("", tmp_path / "alice", root)
+    alice.folder.mkdir()
+    token = manage(root, "token", "create", "alice")
+    assert 0 == alice.run("login", url, stdin=token.encode()).status
+    return alice
+
+
+@pytest.fixture
+def bob(root: Path, tmp_path: Path) -> Ftpc:
+    """Somebody who has never heard of the server."""
+    bob = Ftpc("", tmp_path / "bob", root)
+    bob.folder.mkdir()
+    return bob
+
+
+def share(alice: Ftpc, *arguments: str) -> bytes:
+    """Share something; give the code."""
+    done = alice.run("share", *arguments)
+    assert 0 == done.status, done.err
+    assert 1 == len(done.out.splitlines())
+    return done.out.encode()
+
+
+def test_folder_is_handed_over(alice: Ftpc, bob: Ftpc) -> None:
+    """What one prints, the other gives to `ftpc get --share`, and has the folder; nothing is remembered there."""
+    done = bob.run("get", "--share", stdin=share(alice, "photos", "--label", "for Bob"))
+    assert 0 == done.status, done.err
+    assert "photos/a b#1?.jpg" == (bob.folder / "photos/a b#1?.jpg").read_text()
+    assert "photos/deep/b" == (bob.folder / "photos/deep/b").read_text()
+    assert ["photos"] == [path.name for path in bob.folder.iterdir() if not path.name.startswith(".")]
+    assert not (bob.folder / ".config").exists()
+
+
+def test_file_is_handed_over(alice: Ftpc, bob: Ftpc) -> None:
+    """A single file, whose name has to be written in another way in a URL; under its name, another, or to a pipe."""
+    code = share(alice, "photos/a b#1?.jpg", "--count", "3")
+    assert 0 == bob.run("get", "--share", stdin=code).status
+    assert 0 == bob.run("get", "--share", "-o", "c", stdin=code).status
+    assert b"photos/a b#1?.jpg" == (bob.folder / "a b#1?.jpg").read_bytes() == (bob.folder / "c").read_bytes()
+    piped = bob.run("get", "--share", "-o", "-", stdin=code)
+    assert (0, "photos/a b#1?.jpg") == (piped.status, piped.out)
+    spent = bob.run("get", "--share", "-o", "d", stdin=code)
+    assert (6, False) == (spent.status, (bob.folder / "d").exists())
+
+
+def test_some_of_a_folder(alice: Ftpc, bob: Ftpc) -> None:
+    """Names are relative to what was shared; what was not is not there."""
+    code = share(alice, "photos")
+    assert 0 == bob.run("get", "--share", "deep/b", stdin=code).status
+    assert "photos/deep/b" == (bob.folder / "b").read_text()
+    assert 2 == bob.run("get", "--share", "../other", stdin=code).status
+
+
+def test_files_are_brought(alice: Ftpc, bob: Ftpc, root: Path) -> None:
+    """Who may bring files can, below what was shared; and can not fetch any."""
+    code = share(alice, "inbox", "--upload")
+    bob.write("x.txt", b"x")
+    bob.write("big", bytes(9_000_000))
+    done = bob.run("put", "--share", "x.txt", "big", stdin=code)
+    assert 0 == done.status, done.err
+    assert b"x" == (root / "inbox/x.txt").read_bytes()
+    assert 9_000_000 == (root / "inbox/big").stat().st_size
+    assert 0 != bob.run("get", "--share", "x.txt", "-o", "y", stdin=code).status
+    assert not (bob.folder / "y").exists()
+
+
+def test_list_and_revoke(alice: Ftpc, bob: Ftpc, server: ServerProcess) -> None:
+    """Shares are listed, for people and for programs, without their secret; a revoked one is good for nothing."""
+    code = share(alice, "other", "--label", "to be ended", "--count", "2")
+    (row,) = (row for row in alice.run("share", "list", "--json").objects if row["label"] == "to be ended")
+    assert ("other", 2, 0, ["list", "read"]) == (row["path"], row["count"], row["used"], row["rights"])
+    listed = alice.run("share", "list").out
+    assert row["share"] in listed
+    assert code.decode().rpartition("_")[2].strip() not in listed
+    assert 0 == alice.run("share", "revoke", row["share"]).status
+    assert 6 == bob.run("get", "--share", stdin=code).status
+    assert 3 == alice.run("share", "revoke", row["share"]).status
+    assert code.decode().rpartition("token=")[2].strip() not in server.log
+
+
+def test_json(alice: Ftpc) -> None:
+    """A program gets the code and its id as an object."""
+    (made,) = alice.run("share", "other", "--json").objects
+    assert parse_share(made["code"]).address.folder == "other"
+    assert {"schema", "share", "code", "rights", "expires"} == made.keys()
+
+
+def test_other_server(alice: Ftpc, bob: Ftpc) -> None:
+    """A code whose pin is not the server's sends no token: it may be somebody in between."""
+    code = share(alice, "other").decode()
+    pin = code.partition("sha256:")[2][:64]
+    done = bob.run("get", "--share", stdin=code.replace(pin, PIN).encode())
+    assert (6, True) == (done.status, "NOT the server" in done.err)
+
+
+def test_interrupted_share_remembers_no_secret(alice: Ftpc, bob: Ftpc) -> None:
+    """Nothing that a command with a share code leaves on the disk has its token in it."""
+    code = share(alice, "photos").decode().strip()
+    bob.run("get", "--share", "--json", stdin=code.encode())
+    secret = code.rpartition("_")[2]
+    kept = [path for path in bob.folder.rglob("*") if stat.S_ISREG(path.lstat().st_mode)]
+    assert kept
+    assert [] == [path for path in kept if secret.encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize("verb", [("get", "x", "--server"), ("login",), ("ls", "--server")])
+def test_not_on_a_command_line(bob: Ftpc, verb: tuple[str, ...]) -> None:
+    """A share code on a command line is refused, and not repeated."""
+    code = f"ftpds://127.0.0.1:1/x#sha256:{PIN}&token={TOKEN}"
+    done = bob.run(*verb, code)
+    assert 2 == done.status
+    assert "ftpc get --share" in done.err
+    assert TOKEN not in done.err + done.out
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", TOKEN, "ftpds://h:1/x", f"http://h/x#token={TOKEN}", f"ftpd://example.org/x#token={TOKEN}",
+     f"ftpds://h:1/x#sha256:12&token={TOKEN}", f"ftpds://h:1/x#token={TOKEN}&token={TOKEN}"],
+)  # fmt: skip
+def test_what_is_no_share_code(text: str) -> None:
+    """What is no share code, or would send a secret in the clear, is refused, and not repeated."""
+    with pytest.raises(AddressError) as refused:
+        parse_share(text)
+    assert TOKEN not in refused.value.message
+
+
+@pytest.mark.parametrize("folder", ["", "a", "ä/ö", "a b#?&token=x", "100%"])
+@pytest.mark.parametrize("pin", ["", PIN])
+def test_code_is_read_as_written(folder: str, pin: str) -> None:
+    """A share code comes back as what it was made from, whatever the name in it."""
+    code = parse_share(f"ftpds://[::1]:7/#{f'sha256:{pin}&' if pin else ''}token={TOKEN}")
+    code = code._replace(address=code.address._replace(folder=folder))
+    assert code == parse_share(f" {code.text}\n")
+    assert TOKEN not in repr(code)
+    assert isinstance(code, ShareCode)
+
+
+def test_usage(bob: Ftpc) -> None:
+    """Nonsense is a usage error, before anything is asked."""
+    for arguments in (("share",), ("share", "revoke"), ("share", "a", "b"), ("share", "a", "--expires", "x"), ("get",)):
+        assert 2 == bob.run(*arguments, "--server", "127.0.0.1:1").status
+    assert 2 == bob.run("put", "--share", "-", "--as", "x", stdin=b"ftpds://x").status
+
+
+def test_expired(alice: Ftpc, bob: Ftpc) -> None:
+    """After its time a share is good for nothing."""
+    code = share(alice, "other", "--expires", "1s")
+    eventually(lambda: 6 == bob.run("get", "--share", "-o", "z", stdin=code).status, "it ends")
+    assert json.loads(alice.run("whoami", "--json").out)["user"] == "alice"
