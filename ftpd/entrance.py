@@ -47,6 +47,7 @@ class Entrance(NamedTuple):
         try:
             server_context(self.certificate, self.key)
             self.tls.load_cert_chain(self.certificate, self.key)
+            self.door.certificate = bytes.fromhex(self.pin)
         except (IdentityError, OSError) as exc:
             raise ConfigError(str(exc)) from exc
 
@@ -80,7 +81,9 @@ def _with_tls(config: Config, door: Door, token: str | None, *, is_open: bool) -
         certificate, key = own_identity(config.access_folder, config.host)
     else:
         return Entrance(door)
-    return Entrance(door, server_context(certificate, key), certificate, key, token)
+    context = server_context(certificate, key)
+    door.certificate = bytes.fromhex(pin_of(certificate))
+    return Entrance(door, context, certificate, key, token)
 
 
 def _make_owner(config: Config, users: Path) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ftpd.access.credentials import hash_password, new_token
+from ftpd.access.keys import check_key, parse_key
 from ftpd.access.rights import PRESETS, parse_rights
 from ftpd.access.users import USER_NAME, Token, User, Users, UsersError, edit, load
 from ftpd.config import Config
@@ -26,6 +27,7 @@ examples:
   ftpd user add bob --home bob --rights read-only
   ftpd user add scanner --home inbox --rights upload-only
   ftpd user passwd alice                       asks for a password, or reads it from standard input
+  ftpd user key add alice < id_ed25519.pub     alice logs in with a key of SSH
   ftpd token create alice --expires 30d        prints a token, once
   ftpd token list
   ftpd token revoke 0a1b2c3d4e
@@ -63,7 +65,11 @@ def _list_users(args: argparse.Namespace, file: Path) -> None:
     users = load(file)
     for name, user in sorted(users.users.items()):
         tokens = sum(token.user == name and not token.is_expired for token in users.tokens.values())
-        how = [*(["password"] if user.password else []), *([f"{tokens} tokens"] if tokens else [])]
+        how = [
+            *(["password"] if user.password else []),
+            *([f"{len(user.keys)} keys"] if user.keys else []),
+            *([f"{tokens} tokens"] if tokens else []),
+        ]
         home = f"/{user.home}"
         print(f"{name:16} {home:16} {','.join(user.rights) or 'no rights':24} {', '.join(how) or 'can not log in'}")
 
@@ -84,6 +90,34 @@ def _set_password(args: argparse.Namespace, file: Path) -> None:
         raise UsersError(str(exc)) from exc
     with edit(file) as users:
         _find(users, args.name).password = password
+
+
+def _add_key(args: argparse.Namespace, file: Path) -> None:
+    line = next((line for line in sys.stdin if line.strip() and not line.startswith("#")), "")
+    try:
+        key = parse_key(line)
+        check_key(key)
+    except ValueError as exc:
+        raise UsersError(f"standard input: {exc}") from exc
+    with edit(file) as users:
+        user = _find(users, args.name)
+        if key[:2] not in [parse_key(known)[:2] for known in user.keys]:
+            user.keys.append(str(key))
+    print(f"{args.name} can log in with {key.fingerprint}: ftpc login URL --user {args.name} --key FILE")
+
+
+def _list_keys(args: argparse.Namespace, file: Path) -> None:
+    for key in map(parse_key, _find(load(file), args.name).keys):
+        print(f"{key.fingerprint}  {key.kind}  {key.comment}".rstrip())
+
+
+def _remove_key(args: argparse.Namespace, file: Path) -> None:
+    with edit(file) as users:
+        user = _find(users, args.name)
+        rest = [line for line in user.keys if parse_key(line).fingerprint != args.fingerprint]
+        if len(rest) == len(user.keys):
+            raise UsersError(f"{args.name} has no key {args.fingerprint}; see ftpd user key list {args.name}")
+        user.keys = rest
 
 
 def _create_token(args: argparse.Namespace, file: Path) -> None:
@@ -145,7 +179,9 @@ def _parser() -> Parser:
     kinds = parser.add_subparsers(required=True, metavar="user|token")
     user = kinds.add_parser("user", help="who may come in", epilog=_EXAMPLES, formatter_class=parser.formatter_class)
     token = kinds.add_parser("token", help="what they show", epilog=_EXAMPLES, formatter_class=parser.formatter_class)
-    users = user.add_subparsers(required=True, metavar="add|list|rm|passwd")
+    users = user.add_subparsers(required=True, metavar="add|list|rm|passwd|key")
+    key = users.add_parser("key", help="keys of SSH", epilog=_EXAMPLES, formatter_class=parser.formatter_class)
+    keys = key.add_subparsers(required=True, metavar="add|list|rm")
     tokens = token.add_subparsers(required=True, metavar="create|list|revoke")
 
     add = _command(users, "add", "make a user", _add_user, "name")
@@ -154,6 +190,11 @@ def _parser() -> Parser:
     _command(users, "list", "list users", _list_users)
     _command(users, "rm", "remove a user and all its tokens", _remove_user, "name")
     _command(users, "passwd", "set a password", _set_password, "name")
+
+    _command(keys, "add", "let a user log in with a key; reads its public half from standard input", _add_key, "name")
+    _command(keys, "list", "list the keys of a user", _list_keys, "name")
+    remove = _command(keys, "rm", "make a key invalid at once", _remove_key, "name")
+    remove.add_argument("fingerprint", metavar="SHA256:…", help="as ftpd user key list shows it")
 
     create = _command(tokens, "create", "make a token and print it, once", _create_token, "name")
     create.add_argument("--expires", type=_time, metavar="TIME", help="how long it is valid, as in 12h or 30d")

@@ -7,7 +7,15 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ftpc.address import Address
-from ftpc.errors import ConnectError, ConnectionLostError, FtpcError, GarbledError, ProtocolError, RefusedError
+from ftpc.errors import (
+    ConnectError,
+    ConnectionLostError,
+    FtpcError,
+    GarbledError,
+    ProtocolError,
+    RefusedError,
+    TrustError,
+)
 from ftpd import __version__
 from ftpd.payload.channel import Channel, connect
 from ftpd.payload.receive import PayloadReader
@@ -53,6 +61,7 @@ class Connection:
         self._address = address
         self._greeting: Greeting | None = None
         self._has_shown_credentials = False
+        self._prove: Callable[[str], Request] | None = None
         self.is_usable = True
         """Whether the next request would find the stream where it belongs."""
 
@@ -73,6 +82,8 @@ class Connection:
             ConnectError: nobody answers.
         """
         timeout_s = patience.connect_s
+        # Put together before anything is timed: it may ask for a passphrase.
+        login = credentials.request if credentials is not None else None
         try:
             async with asyncio.timeout(timeout_s):
                 channel = await _connect(address, trust)
@@ -82,10 +93,22 @@ class Connection:
             raise ConnectError(f"can not connect to {address}: {_reason(exc)}; {_advice(exc, address)}") from exc
         connection = cls(channel, address, patience)
         channel.write(encode_request(Hello(client=f"ftpc/{__version__}")))
-        if credentials is not None:
-            channel.write(encode_request(credentials.request))
+        if login is not None:
+            channel.write(encode_request(login))
             connection._has_shown_credentials = True
+        if login is not None and credentials is not None and credentials.key is not None:
+            # What is asked for next has to stand behind the signature, which needs an answer first.
+            certificate = _certificate_of(channel, address)
+            connection._prove = lambda nonce: credentials.prove(login, nonce, certificate)
+            await connection._greet_or_close()
         return connection
+
+    async def _greet_or_close(self) -> None:
+        try:
+            await self.greet()
+        except BaseException:
+            self.channel.abort()
+            raise
 
     async def greet(self) -> Greeting:
         """Give what the server says of itself.
@@ -113,7 +136,10 @@ class Connection:
     async def _hear_of_login(self, greeting: Greeting) -> None:
         if self._has_shown_credentials:
             try:
-                await self._read(Identity)
+                identity = await self._read(Identity)
+                if identity.nonce and self._prove is not None:
+                    self.channel.write(encode_request(await asyncio.to_thread(self._prove, identity.nonce)))
+                    await self._read(Identity)
             except RefusedError:
                 if greeting.auth:  # where nobody logs in it does not matter
                     raise
@@ -255,6 +281,20 @@ async def _connect(address: Address, trust: "Trust | None") -> Channel:
     from ftpc.trust import Trust
 
     return await (trust or Trust()).open(address)
+
+
+def _certificate_of(channel: Channel, address: Address) -> bytes:
+    """Give the SHA-256 of the certificate that the server has shown us.
+
+    Raises:
+        TrustError: it has shown none.
+    """
+    if not address.is_encrypted:
+        channel.abort()
+        raise TrustError(f"{address}: a key logs in to encrypted servers only; use ftpds://{address.place}")
+    from ftpc.trust import pin_of
+
+    return bytes.fromhex(pin_of(channel))
 
 
 def _advice(exc: Exception, address: Address) -> str:

@@ -4,13 +4,18 @@ Nothing of it is ever printed, logged, or handed to another program.
 """
 
 import contextlib
+import getpass
 import json
 import os
+import secrets
+import sys
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
-from ftpc.errors import LocalFileError
+from ftpc.errors import LocalFileError, ProtocolError
+from ftpc.keys import Key
 from ftpd.wire.messages import Auth, AuthMethod
+from ftpd.wire.proof import NONCE_SIZE, proof_of
 
 SERVICE = "ftpc"
 """Under which name the keyring has our entries."""
@@ -25,15 +30,39 @@ class Credentials(NamedTuple):
     session: str = ""
     """Log-ins with a token that is good for a few of them count as one if they have the same of these."""
 
+    key: Key | None = None
+    """A key of that user, instead of a password."""
+
     def __repr__(self) -> str:
+        if self.key is not None:
+            return f"<Credentials {self.key} of {self.user}>"
         return f"<Credentials {'password of ' + self.user if self.user else 'token'}>"
 
     @property
     def request(self) -> Auth:
-        """What is sent to log in."""
+        """What is sent to log in; with a key, only to begin with."""
+        if self.key is not None:
+            nonce = secrets.token_hex(NONCE_SIZE)
+            return Auth(method=AuthMethod.KEY, user=self.user, key=self.key.public, nonce=nonce)
         if self.user:
             return Auth(method=AuthMethod.PASSWORD, user=self.user, password=self.secret)
         return Auth(token=self.secret, session=self.session)
+
+    def prove(self, begun: Auth, nonce: str, certificate: bytes) -> Auth:
+        """Give the second half of a log-in with a key: what the server said is signed, with its certificate.
+
+        Raises:
+            ProtocolError: it did not say what can be signed.
+        """
+        assert self.key is not None
+        try:
+            theirs = bytes.fromhex(nonce)
+            if len(theirs) != NONCE_SIZE:
+                raise ValueError(nonce)
+        except ValueError as exc:
+            raise ProtocolError("the server sent no nonce to sign") from exc
+        proof = proof_of(self.user, bytes.fromhex(begun.nonce), theirs, certificate)
+        return Auth(method=AuthMethod.KEY, signature=self.key.sign(proof).hex())
 
 
 class _Keyring(Protocol):
@@ -58,6 +87,10 @@ class CredentialStore:
         if entry is None:
             return None
         user, secret = entry.get("user", ""), entry.get("secret")
+        if key := entry.get("key"):
+            return Credentials(
+                "", user, key=Key(Path(key), getpass.getpass if sys.stdin and sys.stdin.isatty() else None)
+            )
         if secret is None and (keyring := _keyring()) is not None:
             with contextlib.suppress(Exception):  # whatever a keyring raises: it is locked, or gone
                 secret = keyring.get_password(SERVICE, place)
@@ -66,6 +99,10 @@ class CredentialStore:
     def keep(self, place: str, credentials: Credentials) -> str:
         """Keep them; say where. Raises as `get` does."""
         entry = {"user": credentials.user}
+        if credentials.key is not None:  # which is where it is
+            entry["key"] = str(credentials.key.file.absolute())
+            self._write({**self._read(), place: entry})
+            return str(self._file)
         where = "the system's keyring"
         keyring = _keyring()
         try:

@@ -86,7 +86,7 @@ class Trust:
         pin = address.pin or (self._known.pin(address.place) if self._known and not self._authority else None)
         if pin is not None:
             channel = await connect(address.host, address.port, _unchecked())
-            found = _pin_of(channel)
+            found = pin_of(channel)
             if found == pin:
                 return channel
             channel.abort()
@@ -98,7 +98,7 @@ class Trust:
                 raise TrustError(f"{address.place}: its certificate is not valid: {exc.verify_message}") from exc
         channel = await connect(address.host, address.port, _unchecked())
         channel.abort()
-        raise UnknownServerError(address.place, _pin_of(channel))
+        raise UnknownServerError(address.place, pin_of(channel))
 
     def _other_pin(self, address: Address, expected: str, found: str) -> TrustError:
         where = f" (remembered in {self._known.file})" if self._known and not address.pin else ""
@@ -125,7 +125,8 @@ def _unchecked() -> ssl.SSLContext:
     return context
 
 
-def _pin_of(channel: Channel) -> str:
+def pin_of(channel: Channel) -> str:
+    """Give the SHA-256 of the certificate that a server has shown, in hex."""
     encrypted: ssl.SSLObject = channel.writer.get_extra_info("ssl_object")
     certificate = encrypted.getpeercert(binary_form=True)
     assert certificate is not None

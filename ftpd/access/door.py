@@ -10,9 +10,11 @@ from typing import NamedTuple, TypeVar
 
 from ftpd.access import shares
 from ftpd.access.credentials import PasswordChecker, is_token, token_id
+from ftpd.access.keys import PublicKey, is_signed, parse_key
 from ftpd.access.rights import ANONYMOUS, NOBODY, Principal
-from ftpd.access.users import ANONYMOUS_NAME, Users, UsersError, edit, load
+from ftpd.access.users import ANONYMOUS_NAME, User, Users, UsersError, edit, load
 from ftpd.wire.errors import ErrorCode, FtpdError
+from ftpd.wire.proof import proof_of
 
 WRONG_S = 1.0
 """How long an answer to wrong credentials takes at least. Nobody else waits for it."""
@@ -33,13 +35,29 @@ class Login(NamedTuple):
     """The id of the token, if it was one."""
     password: str | None = None
     """What was kept of the password, if it was one: another one ends the log-in."""
+    key: PublicKey | None = None
+    """The key, if it was one."""
+
+
+class Challenge(NamedTuple):
+    """What has to be signed to log in with a key: once, on one connection."""
+
+    user: str
+    key: str
+    client_nonce: bytes
+    server_nonce: bytes
 
 
 class Door:
     """Lets everybody do everything: the door of a server that only its own machine can reach."""
 
-    methods: tuple[str, ...] = ()
-    """Ways to log in; none where nobody has to."""
+    certificate: bytes = b""
+    """The SHA-256 of the certificate that new connections are shown; empty if they are not encrypted."""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Ways to log in; none where nobody has to."""
+        return ()
 
     def principal(self, login: Login | None) -> Principal:
         """Say what somebody may do at this moment, who has logged in like this or not at all."""
@@ -74,11 +92,14 @@ class Door:
         del user, password
         raise wrong()
 
+    async def by_key(self, challenge: Challenge | None, signature: str, certificate: bytes) -> Login:
+        """Check a signature, on a connection that was shown that certificate. Raises as `by_token` does."""
+        del challenge, signature, certificate
+        raise wrong()
+
 
 class UsersDoor(Door):
     """Lets in whoever is in a file of users. Changes to it hold at once; a file with a mistake changes nothing."""
-
-    methods = ("token", "password")
 
     def __init__(self, file: Path, *, is_fixed: bool = False) -> None:
         """Read the file; if it is fixed, nothing is written to it.
@@ -94,10 +115,15 @@ class UsersDoor(Door):
         self._passwords = PasswordChecker()
 
     @property
+    def methods(self) -> tuple[str, ...]:
+        """See `Door.methods`. What is signed names the certificate, so that it is good for nobody in between."""
+        return ("token", "password", "key") if self.certificate else ("token", "password")
+
+    @property
     def has_credentials(self) -> bool:
         """Whether anybody can log in."""
         users = self._current()
-        return bool(users.tokens) or any(user.password for user in users.users.values())
+        return bool(users.tokens) or any(user.password or user.keys for user in users.users.values())
 
     def principal(self, login: Login | None) -> Principal:
         """See `Door.principal`."""
@@ -105,8 +131,7 @@ class UsersDoor(Door):
         if login is None:
             return users.principal(ANONYMOUS_NAME) or NOBODY
         if login.token is None:
-            user = users.users.get(login.user)
-            is_valid = user is not None and user.password == login.password
+            is_valid = _is_held(users.users.get(login.user), login)
             return (users.principal(login.user) if is_valid else None) or NOBODY
         token = users.tokens.get(login.token)
         if token is None or token.user != login.user or not users.is_valid(token):
@@ -156,6 +181,27 @@ class UsersDoor(Door):
             raise wrong()
         return Login(user, password=kept)
 
+    async def by_key(self, challenge: Challenge | None, signature: str, certificate: bytes) -> Login:
+        """See `Door.by_key`."""
+        started = time.monotonic()
+        login = challenge and await self._signed(challenge, signature, certificate)
+        if login is None:
+            await _wait(started)
+            raise wrong()
+        return login
+
+    async def _signed(self, challenge: Challenge, signature: str, certificate: bytes) -> Login | None:
+        try:
+            key, raw = parse_key(challenge.key), bytes.fromhex(signature)
+        except ValueError:
+            return None
+        login = Login(challenge.user, key=key)
+        # Only keys that somebody has vouched for are computed with: others might be made to take long.
+        if not certificate or not _is_held(self._fresh().users.get(challenge.user), login):
+            return None
+        proof = proof_of(challenge.user, challenge.client_nonce, challenge.server_nonce, certificate)
+        return login if await asyncio.to_thread(is_signed, key, raw, proof) else None
+
     def _fresh(self) -> Users:
         """Look at the file now: who logs in may have been given a token a moment ago."""
         self._looked = 0.0
@@ -182,6 +228,15 @@ class UsersDoor(Door):
         except OSError:
             return ()
         return (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size)
+
+
+def _is_held(user: User | None, login: Login) -> bool:
+    """Tell whether a user still has the key, or the password, that somebody has logged in with."""
+    if user is None:
+        return False
+    if login.key is not None:
+        return any(parse_key(line)[:2] == login.key[:2] for line in user.keys)
+    return login.password is not None and user.password == login.password
 
 
 def wrong() -> FtpdError:

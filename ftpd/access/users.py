@@ -4,6 +4,7 @@
     home = "alice"
     rights = ["list", "read", "write", "overwrite", "delete"]
     password = "$argon2id$…"
+    keys = ["ssh-ed25519 AAAA… alice@laptop"]
 
     [users.alice.paths]
     "inbox" = ["write"]
@@ -29,6 +30,7 @@ from pathlib import Path
 
 import msgspec
 
+from ftpd.access.keys import parse_key
 from ftpd.access.rights import ROOT, Grant, Principal, narrowed, parse_rights
 from ftpd.tls import IdentityError, check_private
 from ftpd.wire.errors import FtpdError
@@ -50,6 +52,7 @@ class User(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     home: str = ""
     paths: dict[str, list[str]] = {}
     password: str | None = None
+    keys: list[str] = []
 
 
 class Token(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -152,6 +155,8 @@ def _check(users: Users, file: Path, text: str) -> None:
             if USER_NAME.fullmatch(name) is None:
                 raise ValueError(f"{name!r} is no name for a user: a-z, 0-9, _ . and -, at most 32")
             users.principal(name)
+            for line in users.users[name].keys:
+                parse_key(line)
         except (ValueError, FtpdError) as exc:
             raise UsersError(f"{file}: {_with_line(text, f'{exc} - at `$.users.{name}`')}") from exc
     for name, token in users.tokens.items():

@@ -4,7 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
-from ftpd.access.door import Door, Login
+from ftpd.access.door import Challenge, Door, Login
 from ftpd.access.rights import Principal
 from ftpd.payload.direct import Stretch
 from ftpd.payload.files import Source
@@ -80,6 +80,10 @@ class Exchange(ABC):
         self.door = door
         self.login: Login | None = None
         """How who is asking has logged in, if he has."""
+        self.certificate = door.certificate
+        """The SHA-256 of the certificate that the peer was shown, if it was shown one."""
+        self.challenge: Challenge | None = None
+        """What the peer has to sign, once."""
         self.tries = 0
         """How often in a row wrong credentials were shown."""
         self.uploads: dict[str, OpenUpload] = {}

@@ -87,16 +87,24 @@ class AuthMethod(StrEnum):
 
     TOKEN = "token"  # noqa: S105 (a word of the protocol)
     PASSWORD = "password"  # noqa: S105 (likewise)
+    KEY = "key"
 
 
 class Auth(Request, tag="auth"):
-    """Log in: with a `token`, or with `user` and `password`."""
+    """Log in: with a `token`, with `user` and `password`, or with a key.
+
+    With a key in two steps: `user`, `key` and `nonce` ask for a nonce of the server, `signature` proves that one
+    has the key.
+    """
 
     method: AuthMethod = AuthMethod.TOKEN
     token: str = ""
     user: str = ""
     password: str = ""
     session: Annotated[str, Meta(max_length=MAX_ID)] = ""
+    key: str = ""
+    nonce: str = ""
+    signature: str = ""
 
 
 class Whoami(Request, tag="whoami"):
@@ -249,10 +257,11 @@ class Pong(Reply):
 
 
 class Identity(Reply):
-    """Who is logged in, and what he may do somewhere."""
+    """Who is logged in, and what he may do somewhere; `nonce` if it has to be signed first."""
 
     user: str
     rights: list[str]
+    nonce: str = ""
 
 
 class Shared(Reply):

@@ -15,7 +15,8 @@ from ftpd.wire.messages import Request, parse
 FULL: dict[str, tuple[type[Request], Header]] = {
     "hello": (messages.Hello, {"version": 2, "client": "x/1"}),
     "ping": (messages.Ping, {}),
-    "auth": (messages.Auth, {"method": "password", "token": "t", "user": "u", "password": "p", "session": "s"}),
+    "auth": (messages.Auth, {"method": "password", "token": "t", "user": "u", "password": "p", "session": "s",
+              "key": "k", "nonce": "n", "signature": "s"}),
     "whoami": (messages.Whoami, {}),
     "share": (messages.Share, {"path": "a", "upload": True, "expires": 60, "count": 2, "label": "l"}),
     "shares": (messages.ListShares, {"after": "s"}),
@@ -201,7 +202,7 @@ REPLIES: list[messages.Reply] = [
     messages.Greeting(version=1, server="s", features=["f"], limits={"l": 1}, durability=messages.Durability.FULL,
                       read_only=True, auth=["a"]),
     messages.Pong(time=1),
-    messages.Identity(user="u", rights=["read"]),
+    messages.Identity(user="u", rights=["read"], nonce="n"),
     messages.Shared(share="s", token="t", rights=["read"], expires=1),  # noqa: S106 (none)
     messages.SharePage(
         shares=[messages.SharedPath(share="s", user="u", path="p", rights=["read"], expires=1, count=2, used=1)],

@@ -3,6 +3,7 @@
 import getpass
 import sys
 from argparse import Namespace
+from pathlib import Path
 
 from ftpc.address import Address, parse_address
 from ftpc.cli.exits import Exit
@@ -12,12 +13,14 @@ from ftpc.cli.terminal import Terminal
 from ftpc.client import Client, connect
 from ftpc.credentials import Credentials, CredentialStore
 from ftpc.errors import FtpcError
+from ftpc.keys import Key
 from ftpc.trust import KnownServers, Trust
 
 EXAMPLES = """\
   ftpc login 'ftpds://host:9527#sha256:…'   as the server prints it; asks for a token
   ftpc login ftpds://host --user alice      asks for a password
   ftpc login ftpds://host < token.txt       reads it from standard input
+  ftpc login ftpds://host --user alice --key ~/.ssh/id_ed25519
 """
 
 
@@ -26,6 +29,7 @@ def make_parser(verb: str) -> Parser:
     parser = new_parser(verb, "Log in to a server, and remember how. From then on it is the default server.", EXAMPLES)
     parser.add_argument("url", metavar="URL", help="the server, with its pin if it has one")
     parser.add_argument("--user", default="", metavar="NAME", help="log in with the password of a user, not a token")
+    parser.add_argument("--key", metavar="FILE", help="log in with a key of SSH (of --user, by default your own name)")
     return parser
 
 
@@ -42,7 +46,7 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
             _remember(address, known)
             terminal.say(f"{address}: nobody has to log in there; it is the default server now")
             return Exit.OK
-    credentials = Credentials(_ask(args.user, address), args.user)
+    credentials = _key_of(args) if args.key else Credentials(_ask(args.user, address), args.user)
     async with connect(args.url, trust=Trust(known=known), credentials=credentials, retries=0) as somebody:
         identity = await somebody.whoami()
     _remember(address, known)
@@ -55,6 +59,11 @@ def _remember(address: Address, known: KnownServers) -> None:
     if address.pin:
         known.remember(address.place, address.pin)
     remember_server(address)
+
+
+def _key_of(args: Namespace) -> Credentials:
+    ask = getpass.getpass if sys.stdin is not None and sys.stdin.isatty() else None
+    return Credentials("", args.user or getpass.getuser(), key=Key(Path(args.key).expanduser(), ask))
 
 
 def _ask(user: str, address: Address) -> str:
