@@ -31,6 +31,7 @@ class Config:
     tls: bool = False
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    client_ca: Path | None = None
     access: Path | None = None
 
     @property

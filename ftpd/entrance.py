@@ -13,7 +13,7 @@ from ftpd.access.credentials import new_token
 from ftpd.access.door import Door, UsersDoor
 from ftpd.access.users import Token, User, UsersError, edit
 from ftpd.config import Config, ConfigError
-from ftpd.tls import IdentityError, own_identity, pin_of, server_context
+from ftpd.tls import IdentityError, ask_for_certificates, own_identity, pin_of, server_context
 from ftpd.wire.paths import STATE_FOLDER
 
 USERS = "users.toml"
@@ -64,7 +64,7 @@ def open_entrance(config: Config) -> Entrance:
         token = _make_owner(config, users) if is_open and not users.exists() else None
         is_fixed = config.read_only and config.access is None
         door = UsersDoor(users, is_fixed=is_fixed) if users.exists() else Door()
-        if is_open and isinstance(door, UsersDoor) and not door.has_credentials:
+        if is_open and isinstance(door, UsersDoor) and not door.has_credentials and config.client_ca is None:
             raise ConfigError(f"--host {config.host}: nobody could log in; make a token first: ftpd token create USER")
         return _with_tls(config, door, token, is_open=is_open)
     except (IdentityError, UsersError) as exc:
@@ -79,9 +79,16 @@ def _with_tls(config: Config, door: Door, token: str | None, *, is_open: bool) -
     elif config.tls or is_open:
         _make_state_folder(config)
         certificate, key = own_identity(config.access_folder, config.host)
+    elif config.client_ca is not None:
+        raise ConfigError("--client-ca: certificates are shown to encrypted servers; add --tls")
     else:
         return Entrance(door)
     context = server_context(certificate, key)
+    if config.client_ca is not None:
+        if not isinstance(door, UsersDoor):
+            raise ConfigError("--client-ca: there are no users; make them first: ftpd user add NAME")
+        ask_for_certificates(context, config.client_ca)
+        door.knows_certificates = True
     door.certificate = bytes.fromhex(pin_of(certificate))
     return Entrance(door, context, certificate, key, token)
 

@@ -57,6 +57,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
         tls=args.tls,
         tls_cert=args.tls_cert,
         tls_key=args.tls_key,
+        client_ca=args.client_ca,
         access=args.access,
         verbosity=args.verbose - args.quiet,
     )
@@ -96,6 +97,7 @@ def _parser(config: Config) -> Parser:
     add_flag("--tls", "speak TLS with a key of our own; without saying so where other machines can connect")
     add("--tls-cert", _folder, None, "FILE", "speak TLS with this certificate (PEM), read again on SIGHUP")
     add("--tls-key", _folder, None, "FILE", "its key")
+    add("--client-ca", _folder, None, "FILE", "log in users by certificates (PEM) that these authorities have signed")
     add("--access", _folder, None, "DIR", "where users and keys are kept (default: ROOT/.ftpd/access)")
     add_flag("--insecure", "neither encryption nor log-in where other machines can connect: they can do everything")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="log every request")

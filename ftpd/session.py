@@ -74,6 +74,7 @@ class Session(Exchange):
         super().__init__(budget, door)
         self._whole_store = store
         self.limits = limits
+        self.login = door.by_certificate(channel.peer_certificate)
         self.principal = NOBODY
         self._channel = channel
         self._peer = channel.peer

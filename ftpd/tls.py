@@ -39,6 +39,20 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
+def ask_for_certificates(context: ssl.SSLContext, authorities: Path) -> None:
+    """Let clients show a certificate that one of these authorities has signed. Who shows another one is cut.
+
+    Raises:
+        IdentityError: the file can not be read.
+    """
+    try:
+        context.load_verify_locations(authorities)
+    except (OSError, ssl.SSLError) as exc:
+        what = exc.strerror if isinstance(exc, FileNotFoundError) else "there are no certificates in it"
+        raise IdentityError(f"{authorities}: {what}") from exc
+    context.verify_mode = ssl.CERT_OPTIONAL
+
+
 def check_private(file: Path) -> None:
     """Refuse a secret that others on this machine can read.
 

@@ -61,6 +61,7 @@ class Connection:
         self._address = address
         self._greeting: Greeting | None = None
         self._has_shown_credentials = False
+        self._has_shown_certificate = False
         self._prove: Callable[[str], Request] | None = None
         self.is_usable = True
         """Whether the next request would find the stream where it belongs."""
@@ -92,6 +93,7 @@ class Connection:
         except (OSError, UnicodeError) as exc:
             raise ConnectError(f"can not connect to {address}: {_reason(exc)}; {_advice(exc, address)}") from exc
         connection = cls(channel, address, patience)
+        connection._has_shown_certificate = trust is not None and trust.has_certificate
         channel.write(encode_request(Hello(client=f"ftpc/{__version__}")))
         if login is not None:
             channel.write(encode_request(login))
@@ -257,6 +259,12 @@ class Connection:
             raise kind(f"{self._address} does not speak our protocol: {exc.message}") from exc
         except OSError as exc:
             self.is_usable = False
+            if self._greeting is None and self._has_shown_certificate:
+                # Servers look at it when the handshake is over for us, and end the connection without a word.
+                raise TrustError(
+                    f"{self._address} said nothing and closed the connection: the certificate that it was shown may "
+                    f"have expired, or be signed by somebody it does not believe ({_reason(exc)})"
+                ) from exc
             raise ConnectionLostError(f"the connection to {self._address} was lost: {_reason(exc)}") from exc
         except BaseException:
             self.is_usable = False  # cancelled in the middle of a frame

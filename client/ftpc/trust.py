@@ -65,15 +65,26 @@ class Trust:
         self,
         authority: Path | None = None,
         known: KnownServers | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
     ) -> None:
         """Say what counts.
 
         Args:
             authority: certificates (PEM) of the only authorities that count; then no pin does.
             known: where pins are remembered.
+            certificate: our own (PEM), to log in with.
+            key: its key; by default in the same file.
         """
         self._authority = authority
         self._known = known
+        self._certificate = certificate
+        self._key = key
+
+    @property
+    def has_certificate(self) -> bool:
+        """Whether we show who we are in the handshake."""
+        return self._certificate is not None
 
     async def open(self, address: Address) -> Channel:
         """Connect to a server, encrypted, and make sure that it is the right one.
@@ -85,14 +96,15 @@ class Trust:
         """
         pin = address.pin or (self._known.pin(address.place) if self._known and not self._authority else None)
         if pin is not None:
-            channel = await connect(address.host, address.port, _unchecked())
+            # Whoever is there learns whose certificate ours is, and can do nothing with it.
+            channel = await connect(address.host, address.port, self._with_own(_unchecked()))
             found = pin_of(channel)
             if found == pin:
                 return channel
             channel.abort()
             raise self._other_pin(address, pin, found)
         try:
-            return await connect(address.host, address.port, self._checked())
+            return await connect(address.host, address.port, self._with_own(self._checked()))
         except ssl.SSLCertVerificationError as exc:
             if self._authority is not None:
                 raise TrustError(f"{address.place}: its certificate is not valid: {exc.verify_message}") from exc
@@ -107,6 +119,16 @@ class Trust:
             f"certificate. Expected sha256:{expected}{where}, found sha256:{found}"
         )
 
+    def _with_own(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        if self._certificate is not None:
+            try:
+                context.load_cert_chain(self._certificate, self._key, password=_no_password)
+            except (OSError, ssl.SSLError, ValueError) as exc:
+                files = f"{self._certificate} and {self._key}" if self._key else f"{self._certificate}"
+                why = exc.strerror if isinstance(exc, FileNotFoundError) else getattr(exc, "reason", None) or exc
+                raise LocalFileError(f"{files}: no certificate with its key: {why}") from exc
+        return context
+
     def _checked(self) -> ssl.SSLContext:
         try:
             context = ssl.create_default_context(cafile=str(self._authority) if self._authority else None)
@@ -114,6 +136,11 @@ class Trust:
             raise LocalFileError(f"{self._authority}: no certificates can be read from it: {exc}") from exc
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         return context
+
+
+def _no_password() -> str:
+    # Without this OpenSSL would ask on the terminal, in the middle of a display.
+    raise ValueError("the key is encrypted")
 
 
 def _unchecked() -> ssl.SSLContext:

@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import os
+import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 from ftpd.access import shares
 from ftpd.access.credentials import PasswordChecker, is_token, token_id
@@ -25,6 +26,8 @@ LOOK_S = 0.5
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Certificate = Mapping[str, object]
+"""As `ssl.SSLObject.getpeercert` gives it: empty unless it was verified."""
 
 
 class Login(NamedTuple):
@@ -37,6 +40,8 @@ class Login(NamedTuple):
     """What was kept of the password, if it was one: another one ends the log-in."""
     key: PublicKey | None = None
     """The key, if it was one."""
+    until: float | None = None
+    """When the certificate ends, if it was one."""
 
 
 class Challenge(NamedTuple):
@@ -92,6 +97,11 @@ class Door:
         del user, password
         raise wrong()
 
+    def by_certificate(self, certificate: Certificate) -> Login | None:
+        """Say whose certificate was shown in a handshake that is over; None if nobody's who is known."""
+        del certificate
+        return None
+
     async def by_key(self, challenge: Challenge | None, signature: str, certificate: bytes) -> Login:
         """Check a signature, on a connection that was shown that certificate. Raises as `by_token` does."""
         del challenge, signature, certificate
@@ -109,6 +119,8 @@ class UsersDoor(Door):
         """
         self._file = file
         self._is_fixed = is_fixed
+        self.knows_certificates = False
+        """Whether certificates of clients have been verified, and by whom we want."""
         self._users = load(file)
         self._seen = self._state()
         self._looked = time.monotonic()
@@ -117,7 +129,8 @@ class UsersDoor(Door):
     @property
     def methods(self) -> tuple[str, ...]:
         """See `Door.methods`. What is signed names the certificate, so that it is good for nobody in between."""
-        return ("token", "password", "key") if self.certificate else ("token", "password")
+        by_certificate = ("certificate",) if self.knows_certificates else ()
+        return ("token", "password", *(("key",) if self.certificate else ()), *by_certificate)
 
     @property
     def has_credentials(self) -> bool:
@@ -181,6 +194,15 @@ class UsersDoor(Door):
             raise wrong()
         return Login(user, password=kept)
 
+    def by_certificate(self, certificate: Certificate) -> Login | None:
+        """See `Door.by_certificate`. Its name is that of a user, and it has only one."""
+        subject = cast("tuple[tuple[tuple[str, str], ...], ...]", certificate.get("subject", ()))
+        names = [value for part in subject for kind, value in part if kind == "commonName"]
+        if not self.knows_certificates or len(names) != 1 or names[0] == ANONYMOUS_NAME:
+            return None
+        login = Login(names[0], until=ssl.cert_time_to_seconds(str(certificate["notAfter"])))
+        return login if _is_held(self._fresh().users.get(login.user), login) else None
+
     async def by_key(self, challenge: Challenge | None, signature: str, certificate: bytes) -> Login:
         """See `Door.by_key`."""
         started = time.monotonic()
@@ -236,6 +258,8 @@ def _is_held(user: User | None, login: Login) -> bool:
         return False
     if login.key is not None:
         return any(parse_key(line)[:2] == login.key[:2] for line in user.keys)
+    if login.until is not None:
+        return time.time() < login.until
     return login.password is not None and user.password == login.password
 
 

@@ -12,7 +12,7 @@ import socket
 import ssl
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import FileIO
 from typing import cast
 
@@ -114,6 +114,12 @@ class Channel:
         # takes a limit of 0 to mean that writing always has to wait; it copies what it is given.)
         writer.transport.set_write_buffer_limits(high=1 if self.is_encrypted else 0, low=0)
         _tune(writer)
+
+    @property
+    def peer_certificate(self) -> Mapping[str, object]:
+        """The certificate that the other side has shown in the handshake, if that has been verified."""
+        encrypted: ssl.SSLObject | None = self.writer.get_extra_info("ssl_object")
+        return (encrypted.getpeercert() if encrypted is not None else None) or {}
 
     @property
     def peer(self) -> str:

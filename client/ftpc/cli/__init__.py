@@ -77,7 +77,7 @@ def _find_verb(arguments: Sequence[str]) -> int | None:
     for place, argument in enumerate(arguments):
         if skip:
             skip = False
-        elif argument in {"--server", "--ca", "-j", "--jobs"}:
+        elif argument in {"--server", "--ca", "--cert", "--cert-key", "-j", "--jobs"}:
             skip = True
         elif not argument.startswith("-"):
             return place if argument in VERBS or argument in ALIASES else None

@@ -48,6 +48,8 @@ def new_parser(verb: str, description: str, examples: str, *, help_options: Sequ
         help=f"the server (default: FTPC_SERVER in the environment, else that of ftpc login, else {DEFAULT_SERVER})",
     )
     parser.add_argument("--ca", metavar="FILE", help="who vouches for servers (certificates, PEM); then no pin counts")
+    parser.add_argument("--cert", metavar="FILE", help="log in with this certificate (PEM)")
+    parser.add_argument("--cert-key", metavar="FILE", help="its key, if that is in a file of its own")
     parser.add_argument("--json", action="store_true", help="print JSON for programs (docs/json.md)")
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress and no summary")
     parser.add_argument(

@@ -15,7 +15,7 @@ from ftpc.cli.options import Parser
 from ftpc.cli.state import config_folder, has_credentials
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client, connect
-from ftpc.errors import FtpcError, LocalFileError
+from ftpc.errors import AddressError, FtpcError, LocalFileError
 
 if TYPE_CHECKING:
     from ftpc.credentials import Credentials
@@ -107,6 +107,8 @@ def _trust_and_credentials(args: Namespace) -> "tuple[Trust | None, Credentials 
         from ftpc.cli.shared import ask_for_share
 
         return ask_for_share(args)
+    if args.cert and not args.server.startswith("ftpds://"):
+        raise AddressError(f"--cert: a certificate is shown to encrypted servers only: ftpds://, not {args.server}")
     if not args.server.startswith("ftpds://") and not has_credentials():
         return None, None
     from pathlib import Path
@@ -115,7 +117,10 @@ def _trust_and_credentials(args: Namespace) -> "tuple[Trust | None, Credentials 
     from ftpc.credentials import CredentialStore
     from ftpc.trust import KnownServers, Trust
 
-    trust = Trust(args.ca and Path(args.ca), KnownServers(config_folder() / "known_servers"))
+    own = args.cert and Path(args.cert), args.cert_key and Path(args.cert_key)
+    trust = Trust(args.ca and Path(args.ca), KnownServers(config_folder() / "known_servers"), *own)
+    if args.cert:  # nothing else is shown
+        return trust, None
     return trust, CredentialStore(config_folder()).get(parse_address(args.server).place)
 
 
