@@ -159,7 +159,7 @@ def sweep() -> None:
 
 
 def ip(*args: str) -> None:
-    """Run ip(8)."""
+    """Run the program of that name."""
     subprocess.run(["ip", *args], check=True)
 
 

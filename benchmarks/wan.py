@@ -1,9 +1,9 @@
 """A long path: one file beside scp and rsync, and many small files beside rsync, in turns in one run.
 
-    python -m benchmarks.wan [--rtt MS] [--rate MBIT] [--loss PERCENT] [--size MIB] [--files N] [--rounds N] [--only WORD]
+    python -m benchmarks.wan [--rtt MS] [--rate MBIT] [--loss PERCENT] [--size MIB] [--files N] [--rounds N] [--only X]
 
-Whole commands, through `benchmarks/relay.py`, so it needs root. Client and server have a network namespace each; scp has
-an sshd of its own there, rsync a daemon. Compression is off, and the kernel's settings are what they are. Everything lies
+Whole commands, through `benchmarks/relay.py`, so it needs root. Client and server have a network namespace each; scp
+has an sshd of its own there, rsync a daemon. Compression is off, and the kernel's settings are what they are. All lies
 in memory (/dev/shm where there is one). Without scp or rsync the others are measured.
 """
 

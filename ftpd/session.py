@@ -17,6 +17,7 @@ from typing import ClassVar
 from ftpd.commands.exchange import ANONYMOUS, Budget, Exchange, Principal
 from ftpd.commands.put import put_all
 from ftpd.commands.table import COMMANDS
+from ftpd.commands.uploads import Leases
 from ftpd.payload.channel import Channel
 from ftpd.payload.direct import Stretch
 from ftpd.payload.files import Source
@@ -55,8 +56,8 @@ class Session(Exchange):
 
     _all_held: ClassVar[int] = 0
 
-    def __init__(self, channel: Channel, store: Store, limits: dict[str, int], budget: Budget) -> None:
-        super().__init__(budget)
+    def __init__(self, channel: Channel, store: Store, limits: dict[str, int], budget: Budget, leases: Leases) -> None:
+        super().__init__(budget, leases)
         self.store = store
         self.limits = limits
         self.principal: Principal = ANONYMOUS
@@ -161,7 +162,7 @@ class Session(Exchange):
                 await self._answer_puts(incoming.header)
             else:
                 await self._answer(incoming.header)
-            self._requests.reads_ahead = bool(self.uploads)
+            self._requests.reads_ahead = bool(self.uploads or self.joined)
             self._requests.watches_quiet = bool(self._held)
             self.request_id = None  # what is said between two requests is no reply
             if self._is_finishing and not self.uploads:
@@ -314,7 +315,8 @@ class Session(Exchange):
         command = str(header.get("cmd"))[:MAX_ID]
         done = self.transfer
         is_transfer = command in _TRANSFERS and (done is not None or outcome != "ok")
-        opened = self.uploads.get(str(header.get("upload")))
+        name = str(header.get("upload"))
+        opened = self.uploads.get(name) or self.joined.get(name)
         asked = str(opened.path if opened else header.get("filename", header.get("path", "")))[:MAX_PATH]
         fields = {
             "peer": self._peer,

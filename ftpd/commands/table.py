@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, NamedTuple, TypeVar
 
 from ftpd.commands.checksum import md5, sum_
-from ftpd.commands.chunks import abort, begin, chunk, commit
+from ftpd.commands.chunks import abort, begin, chunk, commit, join
 from ftpd.commands.exchange import Exchange, Right
 from ftpd.commands.get import get
 from ftpd.commands.greeting import hello, ping
@@ -37,6 +37,7 @@ COMMANDS: dict[str, Command[Request]] = {
     "ping": _erase(Command(messages.Ping, Right.NONE, ping)),
     "put": _erase(Command(messages.Put, Right.WRITE, put)),
     "begin": _erase(Command(messages.Begin, Right.WRITE, begin)),
+    "join": _erase(Command(messages.Join, Right.WRITE, join)),
     "chunk": _erase(Command(messages.Chunk, Right.WRITE, chunk)),
     "commit": _erase(Command(messages.Commit, Right.WRITE, commit)),
     "abort": _erase(Command(messages.Abort, Right.WRITE, abort)),

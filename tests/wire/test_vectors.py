@@ -22,6 +22,7 @@ REPLIES: dict[str, type[messages.Reply]] = {
     "ping": messages.Pong,
     "put": messages.Stored,
     "begin": messages.Begun,
+    "join": messages.Done,
     "chunk": messages.Confirmed,
     "commit": messages.Stored,
     "abort": messages.Done,
