@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from ftpc.address import Address, parse_address
-from ftpc.connection import CONNECT_S, RETRIES, STALL_S, Connection, Patience
+from ftpc.connection import CONNECT_S, RETRIES, STALL_S, STREAMS, Connection, Patience
 from ftpc.errors import LocalFileError, RefusedError, RemoteNameError
 from ftpc.listing import Listing
 from ftpc.progress import Item, NoProgress, Phase, Progress
@@ -63,6 +63,7 @@ class Client:
         address: Address,
         *,
         connections: int = CONNECTIONS,
+        streams: int = STREAMS,
         patience: Patience | None = None,
         jobs: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -70,6 +71,8 @@ class Client:
         self._patience = patience or Patience()
         self._jobs = jobs
         self._room = asyncio.Semaphore(connections)
+        self._streams = streams
+        self._spare = asyncio.Semaphore(streams - 1)
         self._idle: list[Connection] = []
         self._threads: Workers | None = None
 
@@ -117,6 +120,7 @@ class Client:
         from pathlib import Path
 
         from ftpc.files import LocalSource, PipeSource
+        from ftpc.transfer.shipment import Streams
         from ftpc.transfer.upload import Plan, upload_stream
 
         progress = progress or NoProgress()
@@ -133,7 +137,8 @@ class Client:
                     stored = await upload_stream(connection, pipe, plan, item, progress, self._workers)
             else:
                 with contextlib.closing(LocalSource(Path(source), self._workers)) as file:
-                    plan = Plan(self.remote_name(remote), if_exists, preserve)
+                    streams = Streams(self._lent_beside, self._streams)
+                    plan = Plan(self.remote_name(remote), if_exists, preserve, streams)
                     item = Item(plan.remote, file.size, Phase.SENDING)
                     async with _shown(item, progress):
                         return await self._upload(file, plan, item, progress)
@@ -429,6 +434,12 @@ class Client:
             else:
                 await connection.close()
 
+    @contextlib.asynccontextmanager
+    async def _lent_beside(self) -> AsyncIterator[Connection]:
+        """Lend a connection for a file that has one already."""
+        async with self._spare, self._lent() as connection:
+            yield connection
+
     async def _take(self) -> Connection:
         while self._idle:
             connection = self._idle.pop()
@@ -438,10 +449,11 @@ class Client:
         return await Connection.open(self.address, self._patience)
 
 
-def connect(
+def connect(  # noqa: PLR0913 (settings, each with a default and given by its name)
     server: str,
     *,
     connections: int = CONNECTIONS,
+    streams: int = STREAMS,
     connect_timeout_s: float = CONNECT_S,
     stall_timeout_s: float = STALL_S,
     retries: int = RETRIES,
@@ -454,6 +466,7 @@ def connect(
     Args:
         server: `HOST`, `HOST:PORT` or `ftpd://HOST:PORT/FOLDER`; names are then relative to the folder.
         connections: how many transfers may run at the same time.
+        streams: how many connections one upload may use; more than one are used where the round trip is long.
         connect_timeout_s: how long the server may take to accept a connection, and to greet.
         stall_timeout_s: how long nothing at all may move before a connection counts as lost.
         retries: how often in a row a lost connection is tried again without any progress.
@@ -464,7 +477,7 @@ def connect(
         AddressError: the address can not be understood.
     """
     patience = Patience(connect_timeout_s, stall_timeout_s, retries)
-    return Client(parse_address(server), connections=connections, patience=patience, jobs=jobs)
+    return Client(parse_address(server), connections=connections, streams=streams, patience=patience, jobs=jobs)
 
 
 @contextlib.asynccontextmanager

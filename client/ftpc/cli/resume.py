@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ftpc.cli.exits import Exit
 from ftpc.cli.jobs import Outcome, pick_display, run_job
-from ftpc.cli.options import Parser, add_jobs, add_patience, new_parser
+from ftpc.cli.options import Parser, add_jobs, add_patience, add_streams, new_parser
 from ftpc.cli.put import tell_of_break
 from ftpc.cli.state import state_folder
 from ftpc.cli.terminal import Terminal
@@ -21,6 +21,7 @@ def make_parser(verb: str) -> Parser:
     parser = new_parser(verb, "Go on with uploads that were broken off: all, or those named.", EXAMPLES)
     parser.add_argument("ids", nargs="*", metavar="JOB", help="as ftpc jobs lists them")
     add_jobs(parser)
+    add_streams(parser)
     add_patience(parser)
     return parser
 
@@ -38,6 +39,7 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     async def go_on(job: Unfinished, progress: Progress) -> Outcome:
         async with connect(
             job.task.server,
+            streams=args.streams,
             connect_timeout_s=args.connect_timeout,
             stall_timeout_s=args.stall_timeout,
             retries=args.retries,

@@ -14,6 +14,7 @@ from ftpc.cli.exits import Exit, exit_of
 from ftpc.cli.options import Parser
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client, connect
+from ftpc.connection import STREAMS
 from ftpc.errors import FtpcError, LocalFileError
 
 
@@ -83,6 +84,7 @@ def _client_for(args: Namespace) -> Client:
     return connect(
         args.server,
         connections=args.jobs,
+        streams=getattr(args, "streams", STREAMS),
         connect_timeout_s=args.connect_timeout,
         stall_timeout_s=args.stall_timeout,
         retries=args.retries,
