@@ -57,11 +57,19 @@ class OpenUpload:
             FtpdError: `lease_lost`.
         """
         async with chunk.writing:
-            if self.is_over:
-                raise lease_lost(self.path)
+            self._check_open()
             if chunk.is_replaced:
                 raise FtpdError(ErrorCode.LEASE_LOST, f"{self.path}: another connection sends chunk {chunk.index} now")
-            yield
+            try:
+                yield
+            except FtpdError as exc:
+                if exc.code is ErrorCode.UNKNOWN_UPLOAD:
+                    self._check_open()  # it may have ended while this waited for its turn
+                raise
+
+    def _check_open(self) -> None:
+        if self.is_over:
+            raise lease_lost(self.path)
 
     async def claim(self, chunk: ArrivingChunk) -> None:
         """Be the one who sends a chunk. Whoever was at it has stopped writing when this returns."""
