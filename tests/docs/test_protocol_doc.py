@@ -30,6 +30,7 @@ REPLIES: dict[str, dict[str, type[msgspec.Struct]]] = {
     "whoami": {"reply": messages.Identity},
     "put": {"reply": messages.Stored},
     "begin": {"reply": messages.Begun},
+    "join": {},
     "chunk": {"reply": messages.Confirmed},
     "commit": {},
     "abort": {},
@@ -40,7 +41,10 @@ REPLIES: dict[str, dict[str, type[msgspec.Struct]]] = {
     "md5": {"reply": messages.Checksum},
     "sum": {"reply": messages.Checksum},
 }
-"""The tables in the section of a command, and what they describe. `commit` has the reply of `put`, `abort` has none."""
+"""The tables in the section of a command, and what they describe.
+
+`commit` has the reply of `put`; `join` and `abort` have none.
+"""
 
 WORDS = {int: "integer", bool: "boolean", str: "string"}
 

@@ -24,6 +24,7 @@ REPLIES: dict[str, type[messages.Reply]] = {
     "whoami": messages.Identity,
     "put": messages.Stored,
     "begin": messages.Begun,
+    "join": messages.Done,
     "chunk": messages.Confirmed,
     "commit": messages.Stored,
     "abort": messages.Done,
