@@ -171,7 +171,7 @@ async def test_a_server_that_can_not(folder: Path) -> None:
     async with scripted(handle) as address, connected(address) as client:
         assert len(data) == (await client.put(folder / "a")).size
     commands = [str(request["cmd"]) for request in asked if request["cmd"] != "hello"]
-    assert ["begin", "chunk", "chunk", "commit"] == commands
+    assert ["stat", "begin", "chunk", "chunk", "commit"] == commands
     assert "wait" not in asked[-1]
 
 
