@@ -128,7 +128,7 @@ class Client:
         from pathlib import Path
 
         from ftpc.files import LocalSource, PipeSource
-        from ftpc.transfer.shipment import Streams
+        from ftpc.transfer.streams import Streams
         from ftpc.transfer.upload import Plan, upload_stream
 
         progress = progress or NoProgress()
@@ -365,11 +365,13 @@ class Client:
         from ftpc.jobs import Task
         from ftpc.transfer.download import Download, Shown
         from ftpc.transfer.retry import persist
+        from ftpc.transfer.streams import Streams
 
         task = Task("get", self.address.url, name, str(partial.full_target))
         job = await open_job(self._jobs, task, partial, self._workers, preserve=preserve)
         item.restarted = job.was_lost
-        run, done = Download(name, partial, job, Shown(item, progress)).run, False
+        streams = Streams(self._lent_beside, self._streams)
+        run, done = Download(name, partial, job, Shown(item, progress), streams).run, False
 
         async def attempt() -> Content:
             async with self._lent() as connection:
@@ -510,7 +512,7 @@ def connect(  # noqa: PLR0913 (all but the first have defaults, and are given by
     Args:
         server: `HOST`, `HOST:PORT` or `ftpd://HOST:PORT/FOLDER`; names are then relative to the folder.
         connections: how many transfers may run at the same time.
-        streams: how many connections one upload may use; more than one are used where the round trip is long.
+        streams: how many connections one large file may use; more than one are used where the round trip is long.
         connect_timeout_s: how long the server may take to accept a connection, and to greet.
         stall_timeout_s: how long nothing at all may move before a connection counts as lost.
         retries: how often in a row a lost connection is tried again without any progress.

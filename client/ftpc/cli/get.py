@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ftpc.cli.exits import Exit
 from ftpc.cli.jobs import Outcome, pick_display, run_job
-from ftpc.cli.options import Parser, add_jobs, add_patience, add_resume, new_parser, refuse_twins
+from ftpc.cli.options import Parser, add_jobs, add_patience, add_resume, add_streams, new_parser, refuse_twins
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import LocalFileError
@@ -31,6 +31,7 @@ def make_parser(verb: str) -> Parser:
     parser.add_argument("-o", "--output", metavar="PATH", help="a file or folder; - is standard output (default: .)")
     add_resume(parser)
     add_jobs(parser)
+    add_streams(parser)
     add_patience(parser)
     return parser
 

@@ -92,7 +92,7 @@ def add_patience(parser: Parser) -> None:
 
 
 def add_streams(parser: Parser) -> None:
-    """Add how many connections an upload may use."""
+    """Add how many connections a file may use."""
     parser.add_argument(
         "--streams", type=_jobs, default=STREAMS, metavar="N",
         help="connections for one large file at the most; more than one are used where the round trip is long "

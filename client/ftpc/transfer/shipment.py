@@ -10,10 +10,9 @@ the whole of it; what another one has not got confirmed when it is lost goes bac
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
-from typing import NamedTuple
 
 from ftpc.connection import Connection
 from ftpc.errors import ChangedError, FtpcError, RefusedError
@@ -21,6 +20,7 @@ from ftpc.files import LocalSource
 from ftpc.progress import Phase
 from ftpc.transfer.flight import Cargo, Flight, confirming
 from ftpc.transfer.retry import is_temporary
+from ftpc.transfer.streams import Streams
 from ftpc.transfer.tasks import errors_of_a_group
 from ftpc.upload_job import UploadJob
 from ftpd.payload.send import open_outlet
@@ -43,14 +43,6 @@ MISHEARD = {
 
 LONG_REPLY = 10
 """How many times the usual patience a reply may take for which the server reads or syncs a large file."""
-
-
-class Streams(NamedTuple):
-    """How to get more connections for a file."""
-
-    lend: Callable[[], AbstractAsyncContextManager[Connection]]
-    most: int
-    """For one file, the first included."""
 
 
 class Shipment:

@@ -15,13 +15,13 @@ from ftpc.transfer.shipment import (
     LONG_REPLY,
     MISHEARD,
     Shipment,
-    Streams,
     check_versions,
     commit,
     dropping,
     is_same,
     tree_known,
 )
+from ftpc.transfer.streams import Streams
 from ftpc.upload_job import UploadJob
 from ftpd.payload.workers import Workers
 from ftpd.wire.digests import Tree, chunk_count, hash_leaf, size_of_chunk, tree_of
