@@ -32,7 +32,7 @@ printf '\033[1m$ ftpd --root storage --port 0 &\033[0m\n'
 ftpd --root storage --port 0 -q > server.txt &
 server=$!
 for _ in $(seq 100); do
-    grep -q '^try:' server.txt && break
+    grep -qs '^try:' server.txt && break
     kill -0 "$server" 2>/dev/null || { echo "demo: the server did not start" >&2; exit 1; }
     sleep 0.1
 done

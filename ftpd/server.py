@@ -9,6 +9,7 @@ import ssl
 
 from ftpd.access.door import Door
 from ftpd.commands.exchange import Budget
+from ftpd.commands.uploads import Leases
 from ftpd.handshake import shake_hands
 from ftpd.payload.channel import Channel, ChannelProtocol
 from ftpd.session import Session
@@ -60,6 +61,7 @@ class Server:
             log.warning("only %d connections: the limit of open files allows no more", self.max_connections)
         self._limits = {"max_header": MAX_HEADER, "min_chunk": MIN_CHUNK, "max_uploads": MAX_UPLOADS}
         self._budget = Budget(self.max_connections)
+        self._leases = Leases()
         self._listeners: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
         self._sessions: dict[Session, asyncio.Task[None]] = {}
@@ -155,7 +157,7 @@ class Server:
         if len(self._sessions) >= self.max_connections:
             self._turn_away(channel)
             return
-        session = Session(channel, self._store, self._limits, self._budget, self._door)
+        session = Session(channel, self._store, self._limits, self._budget, self._leases, self._door)
         task = asyncio.get_running_loop().create_task(session.run())
         self._sessions[session] = task
         task.add_done_callback(lambda _: self._sessions.pop(session))

@@ -23,6 +23,7 @@ from ftpd.commands.exchange import Budget, Exchange
 from ftpd.commands.get import Answered, get_all
 from ftpd.commands.put import put_all
 from ftpd.commands.table import COMMANDS
+from ftpd.commands.uploads import Leases
 from ftpd.payload.channel import Channel
 from ftpd.payload.direct import Stretch
 from ftpd.payload.files import Source
@@ -70,8 +71,16 @@ class Session(Exchange):
 
     _all_held: ClassVar[int] = 0
 
-    def __init__(self, channel: Channel, store: Store, limits: dict[str, int], budget: Budget, door: Door) -> None:
-        super().__init__(budget, door)
+    def __init__(
+        self,
+        channel: Channel,
+        store: Store,
+        limits: dict[str, int],
+        budget: Budget,
+        leases: Leases,
+        door: Door,
+    ) -> None:
+        super().__init__(budget, leases, door)
         self._whole_store = store
         self.limits = limits
         self.login = door.by_certificate(channel.peer_certificate)
@@ -199,7 +208,7 @@ class Session(Exchange):
                 await self._answer_gets(incoming.header)
             else:
                 await self._answer(incoming.header)
-            self._requests.reads_ahead = bool(self.uploads)
+            self._requests.reads_ahead = bool(self.uploads or self.joined)
             self._requests.watches_quiet = bool(self._held)
             self.request_id = None  # what is said between two requests is no reply
             if self._is_finishing and not self.uploads:
@@ -413,7 +422,8 @@ class Session(Exchange):
         level = logging.INFO if is_transfer else logging.DEBUG
         if not log.isEnabledFor(level):
             return
-        opened = self.uploads.get(str(header.get("upload")))
+        name = str(header.get("upload"))
+        opened = self.uploads.get(name) or self.joined.get(name)
         asked = str(opened.path if opened else header.get("filename", header.get("path", "")))[:MAX_PATH]
         fields = {
             "peer": self._peer,

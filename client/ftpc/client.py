@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from ftpc.address import Address, parse_address
-from ftpc.connection import CONNECT_S, RETRIES, STALL_S, Connection, Patience
+from ftpc.connection import CONNECT_S, RETRIES, STALL_S, STREAMS, Connection, Patience
 from ftpc.errors import LocalFileError, RefusedError, RemoteNameError
 from ftpc.listing import Listing
 from ftpc.progress import Item, NoProgress, Phase, Progress
@@ -69,11 +69,12 @@ class Client:
     All methods raise `FtpcError` and nothing else on purpose, and may be cancelled: neither side shows half a file.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (as `connect`, which is how it is made)
         self,
         address: Address,
         *,
         connections: int = CONNECTIONS,
+        streams: int = STREAMS,
         patience: Patience | None = None,
         jobs: str | os.PathLike[str] | None = None,
         trust: "Trust | None" = None,
@@ -85,6 +86,8 @@ class Client:
         self._patience = patience or Patience()
         self._jobs = jobs
         self._room = asyncio.Semaphore(connections)
+        self._streams = streams
+        self._spare = asyncio.Semaphore(streams - 1)
         self._idle: list[Connection] = []
         self._threads: Workers | None = None
 
@@ -132,6 +135,7 @@ class Client:
         from pathlib import Path
 
         from ftpc.files import LocalSource, PipeSource
+        from ftpc.transfer.streams import Streams
         from ftpc.transfer.upload import Plan, upload_stream
 
         progress = progress or NoProgress()
@@ -148,7 +152,8 @@ class Client:
                     stored = await upload_stream(connection, pipe, plan, item, progress, self._workers)
             else:
                 with contextlib.closing(LocalSource(Path(source), self._workers)) as file:
-                    plan = Plan(self.remote_name(remote), if_exists, preserve)
+                    streams = Streams(self._lent_beside, self._streams)
+                    plan = Plan(self.remote_name(remote), if_exists, preserve, streams)
                     item = Item(plan.remote, file.size, Phase.SENDING)
                     async with _shown(item, progress):
                         return await self._upload(file, plan, item, progress)
@@ -367,11 +372,13 @@ class Client:
         from ftpc.jobs import Task
         from ftpc.transfer.download import Download, Shown
         from ftpc.transfer.retry import persist
+        from ftpc.transfer.streams import Streams
 
         task = Task("get", self.address.url, name, str(partial.full_target))
         job = await open_job(self._jobs, task, partial, self._workers, preserve=preserve)
         item.restarted = job.was_lost
-        run, done = Download(name, partial, job, Shown(item, progress)).run, False
+        streams = Streams(self._lent_beside, self._streams)
+        run, done = Download(name, partial, job, Shown(item, progress), streams).run, False
 
         async def attempt() -> Content:
             async with self._lent() as connection:
@@ -504,6 +511,12 @@ class Client:
             else:
                 await connection.close()
 
+    @contextlib.asynccontextmanager
+    async def _lent_beside(self) -> AsyncIterator[Connection]:
+        """Lend a connection for a file that has one already."""
+        async with self._spare, self._lent() as connection:
+            yield connection
+
     async def _take(self) -> Connection:
         while self._idle:
             connection = self._idle.pop()
@@ -517,6 +530,7 @@ def connect(  # noqa: PLR0913 (all but the first have defaults, and are given by
     server: str,
     *,
     connections: int = CONNECTIONS,
+    streams: int = STREAMS,
     connect_timeout_s: float = CONNECT_S,
     stall_timeout_s: float = STALL_S,
     retries: int = RETRIES,
@@ -531,6 +545,7 @@ def connect(  # noqa: PLR0913 (all but the first have defaults, and are given by
     Args:
         server: `HOST`, `HOST:PORT` or `ftpd://HOST:PORT/FOLDER`; names are then relative to the folder.
         connections: how many transfers may run at the same time.
+        streams: how many connections one large file may use; more than one are used where the round trip is long.
         connect_timeout_s: how long the server may take to accept a connection, and to greet.
         stall_timeout_s: how long nothing at all may move before a connection counts as lost.
         retries: how often in a row a lost connection is tried again without any progress.
@@ -547,6 +562,7 @@ def connect(  # noqa: PLR0913 (all but the first have defaults, and are given by
     return Client(
         parse_address(server),
         connections=connections,
+        streams=streams,
         patience=patience,
         jobs=jobs,
         trust=trust,

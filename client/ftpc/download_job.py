@@ -14,7 +14,6 @@ from ftpc.jobs import JobFile, Task
 from ftpd.payload.journal import Found, Value, boot_id
 from ftpd.payload.workers import Workers
 from ftpd.wire.digests import Tree, chunk_count, size_of_chunk
-from ftpd.wire.messages import Content
 
 
 class DownloadJob:
@@ -52,9 +51,9 @@ class DownloadJob:
             return None
         return range(first, next((index for index in range(first, self.count) if index in self.leaves), self.count))
 
-    def begin(self, content: Content) -> None:
+    def begin(self, size: int, chunk_size: int, root: str | None) -> None:
         """Take note of what the file is; what was known is void."""
-        self.size, self.chunk_size, self.root, self.leaves = content.filesize, content.chunk_size, content.root, {}
+        self.size, self.chunk_size, self.root, self.leaves = size, chunk_size, root, {}
 
     def forget(self) -> None:
         """Take note that nothing of what is here is of any use."""
@@ -100,9 +99,9 @@ class StoredDownloadJob(DownloadJob):
         if self._file is not None and self._file.found is not None:
             self.was_lost = not self._take(self._file.found)
 
-    def begin(self, content: Content) -> None:
+    def begin(self, size: int, chunk_size: int, root: str | None) -> None:
         """See `DownloadJob.begin`."""
-        super().begin(content)
+        super().begin(size, chunk_size, root)
         if self.count == 1:
             return
         if self._file is None:

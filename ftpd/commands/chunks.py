@@ -1,13 +1,26 @@
-"""`begin`, `chunk`, `commit`, `abort`: a file in chunks, each verified and confirmed as it arrives."""
+"""`begin`, `join`, `chunk`, `commit`, `abort`: a file in chunks, each verified and confirmed as it arrives."""
 
-from ftpd.commands.exchange import Exchange, OpenUpload, Transfer
+from ftpd.commands.exchange import Exchange, Transfer
+from ftpd.commands.uploads import ArrivingChunk, OpenUpload
 from ftpd.payload.direct import Stretch
-from ftpd.store.base import OpenChunk, Upload, UploadPlan
+from ftpd.store.base import Upload, UploadPlan, incomplete, unknown_upload
 from ftpd.wire.digests import Tree, chunk_count, chunk_size_for, parse_digest
 from ftpd.wire.errors import BadRequestError, ErrorCode, FtpdError
 from ftpd.wire.frames import decode_header
 from ftpd.wire.limits import MAX_STREAM_CHUNKS, MAX_UPLOADS, STREAM_CHUNK
-from ftpd.wire.messages import Abort, Begin, Begun, Chunk, Commit, Confirmed, Done, Stored, parse, request_id_of
+from ftpd.wire.messages import (
+    Abort,
+    Begin,
+    Begun,
+    Chunk,
+    Commit,
+    Confirmed,
+    Done,
+    Join,
+    Stored,
+    parse,
+    request_id_of,
+)
 from ftpd.wire.paths import RemotePath
 
 
@@ -35,9 +48,14 @@ async def begin(request: Begin, exchange: Exchange) -> Begun:
         return Begun(skipped=True)
     if upload.name in exchange.uploads:  # resumed by the connection that has it
         exchange.take_upload(upload.name)
-    exchange.uploads[upload.name] = OpenUpload(upload, path, size, chunk_size)
+    opened = exchange.uploads[upload.name] = OpenUpload(upload, path, size, chunk_size)
     have = _ranges(sorted(upload.leaves))
-    return Begun(upload=upload.name, chunk_size=chunk_size, have=have, filename=str(path))
+    begun = Begun(upload=upload.name, chunk_size=chunk_size, have=have, filename=str(path))
+    if plan.chunk_size is not None:
+        opened.user = exchange.principal.name
+        exchange.leases.add(opened)
+        begun.lease = opened.lease
+    return begun
 
 
 async def _open(name: str | None, plan: UploadPlan, exchange: Exchange) -> Upload | None:
@@ -57,19 +75,42 @@ def _ranges(indexes: list[int]) -> list[tuple[int, int]]:
     return ranges
 
 
+async def join(request: Join, exchange: Exchange) -> Done:
+    """Let another connection bring chunks of an upload."""
+    opened = exchange.leases.find(request.upload, request.lease)
+    if opened.user != exchange.principal.name:  # its name holds for who has begun it
+        raise unknown_upload(request.upload)
+    for name in [name for name, joined in exchange.joined.items() if joined.is_over]:
+        exchange.leave_upload(name)
+    if request.upload in exchange.uploads or request.upload in exchange.joined:
+        return Done()
+    if len(exchange.joined) >= MAX_UPLOADS:
+        raise FtpdError(ErrorCode.BUSY, f"this connection has joined {MAX_UPLOADS} uploads already")
+    exchange.joined[request.upload] = opened
+    opened.guests += 1
+    return Done()
+
+
 async def chunk(request: Chunk, exchange: Exchange) -> None:
     """Take a chunk, and those that follow it at once; confirm each when it is verified and stored."""
-    opened = _find(request.upload, exchange)
+    name = request.upload
+    opened = exchange.uploads.get(name) or exchange.joined.get(name) or _find(name, exchange)
     _check_place(request, opened)
     chunks = _Chunks(request, opened, exchange)
-    if request.index in opened.upload.leaves:  # sent again: what was there is being overwritten
-        await opened.upload.reopen(request.index)
-    while not chunks.are_sealed:
-        chunks.stretch = await exchange.receive()
-        await opened.upload.fill(chunks, chunks.stretch or b"")
+    await opened.claim(chunks)
+    try:
+        if request.index in opened.upload.leaves:  # sent again: what was there is being overwritten
+            async with opened.writing(chunks):
+                await opened.upload.reopen(request.index)
+        while not chunks.are_sealed:
+            chunks.stretch = await exchange.receive()
+            async with opened.writing(chunks):
+                await opened.upload.fill(chunks, chunks.stretch or b"")
+    finally:
+        opened.release(chunks, is_refused=not chunks.are_sealed)
 
 
-class _Chunks(OpenChunk):
+class _Chunks(ArrivingChunk):
     """The chunks of one upload that arrive without anything between them."""
 
     def __init__(self, request: Chunk, opened: OpenUpload, exchange: Exchange) -> None:
@@ -81,7 +122,7 @@ class _Chunks(OpenChunk):
 
     def go_on(self) -> Stretch | None:
         """See `OpenChunk.go_on`."""
-        self._opened.sizes[self.index] = self.size
+        self._opened.seal(self)
         is_sent = self._exchange.post(Confirmed(index=self.index))
         if is_sent and self.stretch is not None and self.stretch.follow(self._accept):
             return self.stretch
@@ -95,10 +136,10 @@ class _Chunks(OpenChunk):
             request = parse(header, Chunk) if header.get("cmd") == "chunk" else None
             if request is None or request.upload != self._opened.upload.name or not request.size:
                 return None
-            if request.index in self._opened.upload.leaves:
-                return None
             _check_place(request, self._opened)
             place = self._place(request)
+            if not self._opened.try_claim(request.index, self):
+                return None
             self._exchange.request_id = request_id_of(header)
         except FtpdError:  # found again by whoever reads it next, and answered
             return None
@@ -113,6 +154,8 @@ class _Chunks(OpenChunk):
 async def commit(request: Commit, exchange: Exchange) -> Stored:
     """Publish an upload if all of it is there and both sides mean the same by it."""
     opened = _find(request.upload, exchange)
+    if request.wait:
+        await opened.complete(request.chunks)
     tree = _tree(request, opened)
     if tree.root != parse_digest(request.root).hex():
         raise FtpdError(
@@ -164,7 +207,7 @@ def _tree(request: Commit, opened: OpenUpload) -> Tree:
         raise BadRequestError(f"{opened.path}: the upload does not have {count} chunks")
     missing = next((index for index in range(count) if index not in opened.upload.leaves), None)
     if missing is not None or not count:
-        raise FtpdError(ErrorCode.INCOMPLETE, f"{opened.path}: chunk {missing or 0} is not there", index=missing or 0)
+        raise incomplete(opened.path, missing or 0)
     if count != len(opened.upload.leaves):
         raise BadRequestError(f"{opened.path}: {len(opened.upload.leaves)} chunks were sent, the commit says {count}")
     short = next((index for index in range(count - 1) if opened.sizes[index] != opened.chunk_size), None)

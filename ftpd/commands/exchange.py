@@ -1,15 +1,15 @@
 """What a command may touch: the store, its request, and the conversation it is part of."""
 
-import time
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 from ftpd.access.door import Challenge, Door, Login
 from ftpd.access.rights import Principal
+from ftpd.commands.uploads import Leases, OpenUpload
 from ftpd.payload.direct import Stretch
 from ftpd.payload.files import Source
-from ftpd.store.base import Listing, Store, Upload
-from ftpd.wire.digests import Digest, chunk_count
+from ftpd.store.base import Listing, Store
+from ftpd.wire.digests import Digest
 from ftpd.wire.messages import Entry, Reply, RequestId
 from ftpd.wire.paths import RemotePath
 
@@ -21,21 +21,6 @@ class Transfer(NamedTuple):
     size: int
     started: float | None = None
     """When it began, if that was before its last command (`time.monotonic`)."""
-
-
-class OpenUpload:
-    """An upload in chunks, between `begin` and `commit`."""
-
-    def __init__(self, upload: Upload, path: RemotePath, size: int | None, chunk_size: int) -> None:
-        self.upload = upload
-        self.path = path
-        self.started = time.monotonic()
-        self.size = size
-        self.chunk_size = chunk_size
-        self.sizes = dict.fromkeys(upload.leaves, chunk_size)
-        """Sizes of the confirmed chunks, by index."""
-        if size is not None and (last := chunk_count(size, chunk_size) - 1) in self.sizes:
-            self.sizes[last] = size - last * chunk_size
 
 
 class Budget:
@@ -75,8 +60,9 @@ class Exchange(ABC):
     principal: Principal
     """Who is asking."""
 
-    def __init__(self, budget: Budget, door: Door) -> None:
+    def __init__(self, budget: Budget, leases: Leases, door: Door) -> None:
         self.budget = budget
+        self.leases = leases
         self.door = door
         self.login: Login | None = None
         """How who is asking has logged in, if he has."""
@@ -87,6 +73,9 @@ class Exchange(ABC):
         self.tries = 0
         """How often in a row wrong credentials were shown."""
         self.uploads: dict[str, OpenUpload] = {}
+        """Those that this conversation owns."""
+        self.joined: dict[str, OpenUpload] = {}
+        """Those of others that it brings chunks of."""
         self.listing: OpenListing | None = None
         self.request_id: RequestId | None = None
         self.transfer: Transfer | None = None
@@ -122,10 +111,18 @@ class Exchange(ABC):
     def take_upload(self, name: str) -> OpenUpload:
         """Take an upload out of the conversation, to end it."""
         self.budget.give_back()
-        return self.uploads.pop(name)
+        opened = self.uploads.pop(name)
+        self.leases.end(opened)
+        return opened
+
+    def leave_upload(self, name: str) -> None:
+        """Bring no more chunks of somebody else's upload."""
+        self.joined.pop(name).leave()
 
     async def close(self) -> None:
         """Drop what the conversation has open."""
+        for name in list(self.joined):
+            self.leave_upload(name)
         for name in list(self.uploads):
             await self.take_upload(name).upload.suspend()
         await self.close_listing()

@@ -6,7 +6,7 @@ from ftpd import __version__
 from ftpd.commands.exchange import Exchange
 from ftpd.wire.messages import VERSION, Algorithm, Greeting, Hello, Ping, Pong
 
-FEATURES = ["chunks", "if_exists", "mkdir", "sum", *(f"sum:{algorithm.value}" for algorithm in Algorithm)]
+FEATURES = ["chunks", "if_exists", "join", "mkdir", "sum", *(f"sum:{algorithm.value}" for algorithm in Algorithm)]
 
 
 async def hello(request: Hello, exchange: Exchange) -> Greeting:

@@ -6,7 +6,7 @@ from typing import Generic, NamedTuple, TypeVar
 from ftpd.access.rights import Right
 from ftpd.commands.account import auth, whoami
 from ftpd.commands.checksum import md5, sum_
-from ftpd.commands.chunks import abort, begin, chunk, commit
+from ftpd.commands.chunks import abort, begin, chunk, commit, join
 from ftpd.commands.exchange import Exchange
 from ftpd.commands.folder import mkdir
 from ftpd.commands.get import get
@@ -46,6 +46,7 @@ COMMANDS: dict[str, Command[Request]] = {
     "unshare": _erase(Command(messages.Unshare, Right.NONE, unshare)),
     "put": _erase(Command(messages.Put, Right.WRITE, put)),
     "begin": _erase(Command(messages.Begin, Right.WRITE, begin)),
+    "join": _erase(Command(messages.Join, Right.WRITE, join)),
     "chunk": _erase(Command(messages.Chunk, Right.WRITE, chunk)),
     "commit": _erase(Command(messages.Commit, Right.WRITE, commit)),
     "abort": _erase(Command(messages.Abort, Right.WRITE, abort)),

@@ -9,7 +9,7 @@ visible, and what an upload had taken is given back by `discard`, `suspend` or `
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -120,6 +120,22 @@ def lease_lost(path: RemotePath) -> FtpdError:
     return FtpdError(ErrorCode.LEASE_LOST, f"{path}: the upload was resumed by another connection")
 
 
+def incomplete(path: RemotePath, index: int) -> FtpdError:
+    """Say that an upload can not be published yet."""
+    return FtpdError(ErrorCode.INCOMPLETE, f"{path}: chunk {index} is not there", index=index)
+
+
+def check_complete(path: RemotePath, leaves: Mapping[int, bytes], tree: Tree) -> None:
+    """Make sure that every chunk of a tree is sealed: one that was may be on its way again.
+
+    Raises:
+        FtpdError: `incomplete`.
+    """
+    for index in range(tree.leaf_count):
+        if leaves.get(index) != tree.leaf(index):
+            raise incomplete(path, index)
+
+
 class Listing(ABC):
     """The names in one folder, in no particular order, each that stays there exactly once."""
 
@@ -178,7 +194,8 @@ class Upload(ABC):
 
     With a `chunk_size` in its plan it is *resumable*: chunks that were sealed stay when it is suspended, or its server
     dies, and `Store.resume` goes on with them. It has one owner: whoever resumes it takes it away from whoever had it,
-    whose calls raise `lease_lost` from then on.
+    whose calls raise `lease_lost` from then on. `write`, `fill` and `reopen` may run at the same time for different
+    chunks; what ends the upload waits for them.
     """
 
     name: str
@@ -217,7 +234,8 @@ class Upload(ABC):
         the name, for now, one that is resumable is suspended.
 
         Raises:
-            FtpdError: `exists` if the name is taken and the plan says `FAIL`; `no_space`, `busy` for now.
+            FtpdError: `exists` if the name is taken and the plan says `FAIL`; `no_space`, `busy` for now; `incomplete`
+                if a chunk of a resumable upload is not sealed, or is another one than the tree says.
         """
 
     @abstractmethod

@@ -17,6 +17,7 @@ from ftpd.store.base import (
     StoredFile,
     Upload,
     UploadPlan,
+    check_complete,
     lease_lost,
     unknown_upload,
 )
@@ -230,6 +231,8 @@ class MemoryUpload(Upload):
         """See `Upload.publish`."""
         self._check_owner()
         self._store.partials.pop(self.name, None)
+        if self.plan.chunk_size is not None:
+            check_complete(self.plan.path, self.leaves, tree)
         path, files = self.plan.path, self._store.files
         self._store.check_place(path)
         if path in files:

@@ -38,7 +38,7 @@ class ErrorCode(StrEnum):
     UNKNOWN_UPLOAD = "unknown_upload"
     """No upload with that id belongs to this connection, or can be resumed."""
     LEASE_LOST = "lease_lost"
-    """Somebody else has resumed the upload; it is theirs now."""
+    """The upload, or this chunk of it, is somebody else's now; or the upload that was joined is over."""
     INCOMPLETE = "incomplete"
     """A commit came before all chunks of the upload were confirmed."""
     BAD_CURSOR = "bad_cursor"

@@ -161,6 +161,13 @@ class Begin(Request, tag="begin"):
     mode: Mode | None = None
 
 
+class Join(Request, tag="join"):
+    """Bring chunks of an upload that another connection has begun; `lease` is from its `begin`."""
+
+    upload: str
+    lease: str
+
+
 class Chunk(Request, tag="chunk"):
     """Send one chunk of an upload."""
 
@@ -173,11 +180,12 @@ class Chunk(Request, tag="chunk"):
 
 
 class Commit(Request, tag="commit"):
-    """Publish an upload, all chunks of which are confirmed."""
+    """Publish an upload, all chunks of which are confirmed; or, with `wait`, are going to be."""
 
     upload: str
     chunks: int
     root: str
+    wait: bool = False
 
 
 class Abort(Request, tag="abort"):
@@ -303,11 +311,15 @@ class Stored(Reply):
 
 
 class Begun(Reply):
-    """An open upload, or `skipped`. `have` are ranges of chunks, first and last, that need not be sent."""
+    """An open upload, or `skipped`. `have` are ranges of chunks, first and last, that need not be sent.
+
+    `lease` lets other connections join. It is there if the size is known, and not 0.
+    """
 
     upload: str = ""
     chunk_size: int = 0
     have: list[tuple[int, int]] = []
+    lease: str | None = None
     skipped: bool = False
     filename: str = ""
 

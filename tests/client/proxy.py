@@ -58,7 +58,9 @@ class Proxy:
         self.port = 0
         self.target = target
         """The port of the server; another one counts for connections to come."""
-        self._running: set[asyncio.Task[None]] = set()
+        self.accepted = 0
+        """How many connections there have been."""
+        self._running: dict[asyncio.Task[None], None] = {}
 
     @property
     def address(self) -> str:
@@ -69,25 +71,28 @@ class Proxy:
         """Carry one connection."""
         task = asyncio.current_task()
         assert task is not None
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target, limit=PIECE)
-        try:
-            with contextlib.suppress(OSError, asyncio.CancelledError, ExceptionGroup):
+        self._running[task] = None
+        task.add_done_callback(self._running.pop)
+        self.accepted += 1
+        # Cancelled a second time by `settle`, it ends as quietly as the first.
+        with contextlib.suppress(OSError, asyncio.CancelledError, ExceptionGroup):
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target, limit=PIECE)
+            try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self.up.carry(reader, far_writer))
                     group.create_task(self.down.carry(far_reader, writer))
-        finally:
-            for end in (writer, far_writer):
-                end.transport.abort()
-                # Cancelled a second time by `settle`, it ends as quietly as the first.
-                with contextlib.suppress(OSError, asyncio.CancelledError):
-                    await end.wait_closed()
+            finally:
+                far_writer.transport.abort()
+        writer.transport.abort()
 
     def cut(self) -> None:
         """Cut all connections."""
         for task in self._running:
             task.cancel()
+
+    def cut_one(self, place: int) -> None:
+        """Cut one of the connections, counted from the oldest, or with -1 from the newest."""
+        [*self._running][place].cancel()
 
     async def settle(self) -> None:
         """Cut all connections and wait until they are gone."""

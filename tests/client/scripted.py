@@ -86,7 +86,7 @@ async def scripted(handler: Handler) -> AsyncIterator[str]:
         try:
             with contextlib.suppress(asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
                 await handler(reader, writer)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, asyncio.CancelledError):
                 writer.close()
                 await writer.wait_closed()
         finally:

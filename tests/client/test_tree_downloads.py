@@ -11,8 +11,15 @@ from ftpc import RefusedError
 from ftpc.client import Client
 from ftpc.transfer import tree_download
 from ftpc.transfer.saving import Arrived, Saver
-from ftpc.transfer.tree_download import BATCH_FILES, MOST_LARGE, MOST_PENDING, PENDING_BYTES, TreeDownload
-from ftpd.wire.limits import MIB, SMALL_FILE
+from ftpc.transfer.tree_download import (
+    BATCH_FILES,
+    MOST_LARGE,
+    MOST_PENDING,
+    PAGES_AHEAD,
+    PENDING_BYTES,
+    TreeDownload,
+)
+from ftpd.wire.limits import MIB, PAGE_ENTRIES, SMALL_FILE
 from ftpd.wire.messages import Entry
 from tests.client.proxy import Proxy
 from tests.client.scripted import CONTENT, GREETING, read_request, refusal, scripted
@@ -203,3 +210,36 @@ async def test_a_name_that_is_reserved_only_at_the_root(service: Service, client
     make(service.root / "tree", {"sub/.ftpd": b"mine"})
     assert [] == (await client.get_tree("tree", folder / "back")).errors
     assert {"sub/.ftpd": b"mine"} == all_in(folder / "back")
+
+
+async def test_listings_of_many_pages_and_many_folders(service: Service, client: Client, folder: Path) -> None:
+    """Folders are listed ahead, also where several of them have more than one page; every file comes once."""
+    for name in ("a", "b", "c"):
+        make(service.root / "tree" / name, {f"{number}": b"" for number in range(PAGE_ENTRIES + 50)})
+    make(service.root / "tree", {f"few/{number}/file": b"x" for number in range(60)})
+    told: list[str] = []
+    result = await client.get_tree("tree", folder / "back", report=lambda file: told.append(file.remote))
+    assert ([], 3 * (PAGE_ENTRIES + 50) + 60) == (result.errors, result.files)
+    assert len(told) == len(set(told))
+    assert all_in(service.root / "tree") == all_in(folder / "back")
+
+
+async def test_folders_are_listed_without_waiting(proxy: Proxy, service: Service, folder: Path) -> None:
+    """Many folders are asked for before the first of them has been heard of."""
+    make(service.root / "tree", {f"{number}/file": b"x" for number in range(PAGES_AHEAD)})
+    async with connected(proxy.address) as client:
+        assert PAGES_AHEAD == len([entry async for entry in client.ls("tree")])
+        proxy.down.hold_at = proxy.down.count + 100  # within the listing of the tree itself
+        before = proxy.up.count
+        fetching = asyncio.create_task(client.get_tree("tree", folder / "back"))
+        await proxy.down.held.wait()
+        asked = proxy.up.count - before
+        proxy.down.hold_at = proxy.down.count + 4000  # within the first of the others
+        proxy.down.held.clear()
+        proxy.down.go.set()
+        proxy.down.go.clear()
+        await proxy.down.held.wait()
+        assert proxy.up.count - before > asked + PAGES_AHEAD * 20
+        proxy.down.hold_at = None
+        proxy.down.go.set()
+        assert PAGES_AHEAD == (await fetching).files

@@ -33,6 +33,7 @@ REPLIES: dict[str, dict[str, type[msgspec.Struct]]] = {
     "unshare": {},
     "put": {"reply": messages.Stored},
     "begin": {"reply": messages.Begun},
+    "join": {},
     "chunk": {"reply": messages.Confirmed},
     "commit": {},
     "abort": {},
@@ -43,8 +44,10 @@ REPLIES: dict[str, dict[str, type[msgspec.Struct]]] = {
     "md5": {"reply": messages.Checksum},
     "sum": {"reply": messages.Checksum},
 }
-"""The tables in the section of a command, and what they describe. `commit` has the reply of `put`; `abort` and
-`unshare` have none."""
+"""The tables in the section of a command, and what they describe.
+
+`commit` has the reply of `put`; `join`, `abort` and `unshare` have none.
+"""
 
 WORDS = {int: "integer", bool: "boolean", str: "string"}
 

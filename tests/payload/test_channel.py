@@ -4,9 +4,12 @@ import asyncio
 import contextlib
 import re
 import socket
+import sys
+from pathlib import Path
 
 import pytest
 
+from ftpd.payload import channel
 from ftpd.payload.channel import Channel, ChannelProtocol, connect
 from ftpd.payload.send import WINDOW
 from ftpd.wire.limits import MIB
@@ -161,3 +164,24 @@ async def test_an_accepted_connection_does_not_wait_for_acknowledgements() -> No
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         finally:
             channel.abort()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets each socket choose")
+@pytest.mark.parametrize("is_far", [True, False])
+async def test_congestion_control_fits_the_path(monkeypatch: pytest.MonkeyPatch, *, is_far: bool) -> None:
+    """A connection knows its round trip from the start; a long one has BBR if that may be chosen, loopback has Reno."""
+    if is_far:
+        monkeypatch.setattr(channel, "LONG_S", 0.0)
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    async with server:
+        connection = await channel.connect("127.0.0.1", server.sockets[0].getsockname()[1])
+        sock = connection.writer.get_extra_info("socket")
+        found = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0").decode()
+        assert 0 < (connection.rtt_s or 0) < 1
+        assert is_far is connection.is_far
+        connection.abort()
+    settings = Path("/proc/sys/net/ipv4")
+    allowed = (settings / "tcp_allowed_congestion_control").read_text().split()
+    wanted = "bbr" if is_far else "reno"
+    assert found in {wanted, (settings / "tcp_congestion_control").read_text().strip()}
+    assert found == wanted or wanted not in allowed

@@ -56,6 +56,38 @@ async def test_what_is_sealed_stays(store: Store) -> None:
         await store.resume(upload.name, PLAN)
 
 
+async def test_a_chunk_that_is_being_written_again_keeps_the_file_back(store: Store) -> None:
+    """What has an unsealed chunk when it comes to publishing has no name afterwards."""
+    upload = await begun(store, 0, 1, 2)
+    await upload.reopen(1)
+    with refused(ErrorCode.INCOMPLETE):
+        await upload.publish(tree_of(DATA))
+    with refused(ErrorCode.NOT_FOUND):
+        await get(store, "a.bin")
+
+
+async def test_chunks_may_come_at_the_same_time(store: Store) -> None:
+    """Chunks that are stored at the same time are all sealed; what ends the upload meanwhile waits for them."""
+    upload = await begun(store)
+    filling = [asyncio.create_task(seal(upload, index)) for index in range(len(PIECES))]
+    await asyncio.gather(*filling)
+    filling = [asyncio.create_task(fill_again(upload, index)) for index in range(len(PIECES))]
+    await asyncio.sleep(0)
+    again = await resumed(store, upload.name)
+    for done in await asyncio.gather(*filling, return_exceptions=True):
+        assert done is None or (isinstance(done, FtpdError) and done.code is ErrorCode.LEASE_LOST)
+    for index in set(range(len(PIECES))) - again.leaves.keys():
+        await seal(again, index)
+    await again.publish(tree_of(DATA))
+    assert DATA == await get(store, "a.bin")
+
+
+async def fill_again(upload: Upload, index: int) -> None:
+    """Send a chunk that is sealed already."""
+    await upload.reopen(index)
+    await seal(upload, index)
+
+
 async def test_a_newcomer_owns_it(store: Store) -> None:
     """Whoever resumes an upload has it alone: nothing that the old owner does has any effect."""
     old = await begun(store, 0)

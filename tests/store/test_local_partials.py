@@ -2,19 +2,22 @@
 
 import asyncio
 import os
+import threading
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
 from ftpd.store.base import OpenChunk, Store
-from ftpd.store.local import partials
+from ftpd.store.local import LocalStore, partials
 from ftpd.wire.digests import hash_leaf, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import MIB
+from ftpd.wire.paths import RemotePath
 from tests.disks import full, only_root, small_disk
 from tests.store.conftest import OpenLocal
-from tests.store.helpers import get, refused
+from tests.store.helpers import PATIENCE_S, get, refused
 from tests.store.test_contract_resuming import CHUNK, DATA, PIECES, PLAN, begun, resumed, seal
 
 
@@ -42,6 +45,47 @@ async def test_it_outlives_its_store(root: Path, open_local: OpenLocal) -> None:
     assert {0, 1} == again.leaves.keys()
     await again.discard()
     assert [] == files(root)
+
+
+class HeldChunk(OpenChunk):
+    """A chunk whose thread waits before it is sealed."""
+
+    def __init__(self, index: int, go: threading.Event) -> None:
+        super().__init__(index, index * CHUNK, len(PIECES[index]), hash_leaf(PIECES[index]))
+        self._go = go
+
+    def check(self, path: RemotePath) -> None:
+        """See `OpenChunk.check`."""
+        assert self._go.wait(PATIENCE_S)
+        super().check(path)
+
+
+@pytest.mark.parametrize("how", ["resume", "suspend", "discard", "publish"])
+async def test_what_ends_it_waits_for_those_who_write(local: LocalStore, how: str) -> None:
+    """Two chunks are stored at the same time; who takes the upload, or ends it, waits for both and keeps others out."""
+    upload = await begun(local, 2)
+    go = threading.Event()
+    filling = [asyncio.create_task(upload.fill(HeldChunk(index, go), PIECES[index])) for index in (0, 1)]
+    await seal(upload, 2)
+    ends: dict[str, Callable[[], Coroutine[None, None, object]]] = {
+        "resume": lambda: resumed(local, upload.name),
+        "suspend": upload.suspend,
+        "discard": upload.discard,
+        "publish": lambda: upload.publish(tree_of(DATA)),
+    }
+    ending = asyncio.create_task(ends[how]())
+    late = asyncio.create_task(seal(upload, 2))
+    done, _ = await asyncio.wait([ending, late], timeout=0.05)
+    assert not done
+    go.set()
+    await asyncio.gather(*filling, ending)
+    with pytest.raises(FtpdError) as refused:
+        await late
+    assert refused.value.code in {ErrorCode.LEASE_LOST, ErrorCode.UNKNOWN_UPLOAD}
+    if how in {"resume", "suspend"}:
+        assert {0, 1, 2} == (await resumed(local, upload.name)).leaves.keys()
+    elif how == "publish":
+        assert DATA == await get(local, "a.bin")
 
 
 async def test_after_a_crash_of_the_machine_nothing_is_believed(

@@ -27,6 +27,7 @@ REPLIES: dict[str, type[messages.Reply]] = {
     "unshare": messages.Done,
     "put": messages.Stored,
     "begin": messages.Begun,
+    "join": messages.Done,
     "chunk": messages.Confirmed,
     "commit": messages.Stored,
     "abort": messages.Done,

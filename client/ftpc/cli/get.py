@@ -5,7 +5,16 @@ from pathlib import Path
 
 from ftpc.cli.exits import Exit
 from ftpc.cli.jobs import Outcome, pick_display, run_job
-from ftpc.cli.options import Parser, add_jobs, add_patience, add_resume, add_share, new_parser, refuse_twins
+from ftpc.cli.options import (
+    Parser,
+    add_jobs,
+    add_patience,
+    add_resume,
+    add_share,
+    add_streams,
+    new_parser,
+    refuse_twins,
+)
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import LocalFileError
@@ -33,6 +42,7 @@ def make_parser(verb: str) -> Parser:
     add_share(parser, "what somebody has shared; the share code is asked for, or read from standard input")
     add_resume(parser)
     add_jobs(parser)
+    add_streams(parser)
     add_patience(parser)
     return parser
 

@@ -9,7 +9,7 @@ from typing import NoReturn
 from ftpc.address import DEFAULT_SERVER
 from ftpc.cli.exits import Exit
 from ftpc.cli.state import default_server
-from ftpc.connection import CONNECT_S, RETRIES, STALL_S
+from ftpc.connection import CONNECT_S, RETRIES, STALL_S, STREAMS
 
 
 class Parser(argparse.ArgumentParser):
@@ -95,6 +95,15 @@ def add_patience(parser: Parser) -> None:
     parser.add_argument(
         "--stall-timeout", type=_seconds, default=STALL_S, metavar="S",
         help="seconds without any movement after which a connection is lost (default: %(default)g)",
+    )  # fmt: skip
+
+
+def add_streams(parser: Parser) -> None:
+    """Add how many connections a file may use."""
+    parser.add_argument(
+        "--streams", type=_jobs, default=STREAMS, metavar="N",
+        help="connections for one large file at the most; more than one are used where the round trip is long "
+        "(default: %(default)s)",
     )  # fmt: skip
 
 

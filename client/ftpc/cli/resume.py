@@ -6,7 +6,7 @@ from pathlib import Path
 from ftpc.cli.exits import Exit
 from ftpc.cli.get import tell_of_get
 from ftpc.cli.jobs import Outcome, pick_display, run_job
-from ftpc.cli.options import Parser, add_jobs, add_patience, new_parser
+from ftpc.cli.options import Parser, add_jobs, add_patience, add_streams, new_parser
 from ftpc.cli.put import tell_of_put
 from ftpc.cli.state import state_folder
 from ftpc.cli.terminal import Terminal
@@ -22,6 +22,7 @@ def make_parser(verb: str) -> Parser:
     parser = new_parser(verb, "Go on with transfers that were broken off: all, or those named.", EXAMPLES)
     parser.add_argument("ids", nargs="*", metavar="JOB", help="as ftpc jobs lists them")
     add_jobs(parser)
+    add_streams(parser)
     add_patience(parser)
     return parser
 
@@ -39,6 +40,7 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     async def go_on(job: Unfinished, progress: Progress) -> Outcome:
         async with connect(
             job.task.server,
+            streams=args.streams,
             connect_timeout_s=args.connect_timeout,
             stall_timeout_s=args.stall_timeout,
             retries=args.retries,

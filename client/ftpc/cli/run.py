@@ -15,6 +15,7 @@ from ftpc.cli.options import Parser
 from ftpc.cli.state import config_folder, has_credentials
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client, connect
+from ftpc.connection import STREAMS
 from ftpc.errors import AddressError, FtpcError, LocalFileError
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def _client_for(args: Namespace) -> Client:
         trust=trust,
         credentials=credentials,
         connections=args.jobs,
+        streams=getattr(args, "streams", STREAMS),
         connect_timeout_s=args.connect_timeout,
         stall_timeout_s=args.stall_timeout,
         retries=args.retries,

@@ -23,7 +23,7 @@ async def find_identical(
     try:
         async with connection.patience():
             status = await connection.ask(Stat(filename=remote, leaves=True), Status)
-            tree = await _read_tree(connection, status)
+            tree = await read_tree(connection, status)
     except RefusedError:
         return None  # mostly because it is not there; whatever else it is, the upload will hear of it
     if tree is None or tree.size != source.size or (preserve and _time_and_mode(status) != _own(source)):
@@ -39,7 +39,8 @@ async def find_identical(
     return Stored(filename=remote, filesize=tree.size, root=tree.root, skipped=True)
 
 
-async def _read_tree(connection: Connection, status: Status) -> Tree | None:
+async def read_tree(connection: Connection, status: Status) -> Tree | None:
+    """Read the leaves behind the answer to a `stat` that has asked for them."""
     if not status.leaves:
         return None
     count = chunk_count(status.filesize, max(status.chunk_size, 1))

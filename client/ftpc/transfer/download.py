@@ -8,8 +8,11 @@ from ftpc.connection import Connection
 from ftpc.download_job import DownloadJob
 from ftpc.errors import DamagedError, GarbledError, IntegrityError, RefusedError
 from ftpc.progress import Item, Progress
+from ftpc.transfer.compare import read_tree
+from ftpc.transfer.convoy import Convoy
+from ftpc.transfer.streams import Streams
 from ftpd.payload.receive import PayloadReader
-from ftpd.wire.digests import Buffer, Digest, Tree, TreeHasher, chunk_count
+from ftpd.wire.digests import Buffer, Digest, Tree, TreeHasher, chunk_count, size_of_chunk
 from ftpd.wire.errors import ErrorCode
 from ftpd.wire.limits import DIGEST_SIZE, MAX_STREAM_CHUNKS, MIN_CHUNK
 from ftpd.wire.messages import Content, Get, Stat, Status, Trailer
@@ -65,8 +68,10 @@ async def download(connection: Connection, request: Get, sink: Sink, shown: Show
 class Download:
     """A whole file on its way into a local file. After a break it goes on with what is missing."""
 
-    def __init__(self, name: str, sink: Sink, job: DownloadJob, shown: Shown) -> None:
+    def __init__(self, name: str, sink: Sink, job: DownloadJob, shown: Shown, streams: Streams | None = None) -> None:
+        """With `streams` it comes over several connections where the path is a long one."""
         self._name = name
+        self._streams = streams
         self._sink = sink
         self._job = job
         self._shown = shown
@@ -80,7 +85,8 @@ class Download:
             FtpcError: as `download` does.
         """
         job = self._job
-        content = await self._go_on(connection) if job.leaves else None
+        is_far = connection.channel.is_far and self._streams is not None
+        content = await self._go_on(connection, is_far=is_far) if job.leaves or is_far else None
         if content is None:
             content = await self._fetch(connection, None)
         while (missing := job.missing()) is not None:  # what was damaged on its way
@@ -90,19 +96,26 @@ class Download:
             raise DamagedError(f"{self._name}: what is here and what came do not fit together; nothing was kept")
         return content
 
-    async def _go_on(self, connection: Connection) -> Content | None:
-        """Fetch the first chunks that are missing, if the server can prove that the others are of the same file."""
+    async def _go_on(self, connection: Connection, *, is_far: bool) -> Content | None:
+        """Fetch what is missing, if the server can prove that the rest is of the same file.
+
+        On a long path what is missing may be all: then it is known beforehand what it should be, so that it can come
+        over several connections.
+        """
         job, item = self._job, self._shown.item
         async with connection.patience():
-            status = await connection.ask(Stat(filename=self._name), Status)
+            status = await connection.ask(Stat(filename=self._name, leaves=is_far), Status)
+            tree = await read_tree(connection, status)
+        if not job.leaves:
+            if tree is None or tree.leaf_count == 1:
+                return None
+            job.begin(tree.size, tree.chunk_size, tree.root)
         if status.filesize == job.size and status.root == (job.root or status.root):
             job.root = status.root
             item.resumed = job.done
             self._shown.start(job.done, job.size)
-            # If all is here, what is left is to hear that it is right.
-            missing = job.missing() or range(job.count - 1, job.count)
             try:
-                return await self._fetch(connection, missing)
+                return await self._fetch_missing(connection, is_far=is_far)
             except RefusedError as exc:
                 if exc.code not in {ErrorCode.CHANGED, ErrorCode.BAD_RANGE}:
                     raise
@@ -111,12 +124,34 @@ class Download:
         job.forget()
         return None
 
+    async def _fetch_missing(self, connection: Connection, *, is_far: bool) -> Content:
+        job = self._job
+        # If all is here, what is left is to hear that it is right.
+        missing = job.missing() or range(job.count - 1, job.count)
+        if not is_far or self._streams is None or job.root is None:
+            return await self._fetch(connection, missing)
+        contents: list[Content] = []
+
+        async def take(connection: Connection, index: int) -> bool:
+            contents[:] = [await self._take(connection, range(index, index + 1), self._get(range(index, index + 1)))]
+            return index in job.leaves
+
+        all_missing = [index for index in range(missing.start, job.count) if index not in job.leaves] or missing
+        await Convoy(all_missing, lambda index: self._get(range(index, index + 1)), take).run(connection, self._streams)
+        return contents[0]
+
     async def _fetch(self, connection: Connection, chunks: range | None) -> Content:
         """Fetch chunks, or the whole file if nothing is known of it yet."""
+        request = Get(filename=self._name) if chunks is None else self._get(chunks)
+        await connection.send(request)
+        return await self._take(connection, chunks, request)
+
+    async def _take(self, connection: Connection, chunks: range | None, request: Get) -> Content:
+        """Take what was asked for."""
         job, damaged = self._job, list[int]()
-        content, expected = await _ask(connection, Get(filename=self._name) if chunks is None else self._get(chunks))
+        content, expected = await _hear(connection, request)
         if chunks is None:
-            job.begin(content)
+            job.begin(content.filesize, content.chunk_size, content.root)
             self._shown.start(0, content.length)
         elif (content.filesize, content.chunk_size) != (job.size, job.chunk_size):
             raise GarbledError(f"{self._name}: the server says that it is the same file, and that it is not")
@@ -131,7 +166,7 @@ class Download:
         await _receive(connection, content, self._sink, content.offset, self._shown, take)
         for index in damaged:
             self._count(index)
-        self._shown.set(job.done)
+            self._shown.set(self._shown.item.done - size_of_chunk(job.size, job.chunk_size, index))
         if not expected:
             try:
                 await _check_trailer(connection, self._name, job.tree)
@@ -155,8 +190,13 @@ class Download:
 
 async def _ask(connection: Connection, request: Get) -> tuple[Content, bytes]:
     """Ask for bytes; give what is said of them, and the leaves of their chunks if the server knows them."""
+    await connection.send(request)
+    return await _hear(connection, request)
+
+
+async def _hear(connection: Connection, request: Get) -> tuple[Content, bytes]:
     async with connection.patience():
-        content = await connection.ask(request, Content)
+        content = await connection.read_reply(Content)
         check_content(content, request)
         leaves = await connection.read_bytes(content.leaves * DIGEST_SIZE) if content.leaves else b""
     is_whole = content.length == content.filesize

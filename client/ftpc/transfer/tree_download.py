@@ -11,6 +11,7 @@ import os
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple
 
 from ftpc.connection import Connection, reply_of
 from ftpc.errors import ConnectionLostError, FtpcError, IntegrityError, LocalFileError, RefusedError
@@ -37,8 +38,18 @@ BATCH_FILES = 64
 BATCH_BYTES = MIB
 """What is stored together; the files are open at the same time."""
 
+PAGES_AHEAD = 16
+"""Folders whose listing is asked for at the same time: on a long path each would cost a round trip."""
+
 MOST_LARGE = 8
 """Large files that are waiting for a connection while small ones go on."""
+
+
+class _Listing(NamedTuple):
+    """A page of the listing of a folder."""
+
+    folder: Wanted
+    cursor: str | None
 
 
 class TreeDownload:
@@ -59,12 +70,17 @@ class TreeDownload:
         self._preserve = preserve
         self._base = base
         self._folders = deque([base])
-        """Those that are not listed yet. The first may be in part, as far as its entries are `_seen`."""
+        """Those that no listing has been asked of yet."""
+        self._partly: Wanted | None = None
+        """One that has more than one page: as far as its entries are `_seen`. Its pages come by themselves, for a
+        server ends a listing when it is asked for another one."""
         self._seen: set[str] = set()
         self._cursor: str | None = None
         self._wanted: deque[Wanted] = deque()
-        self._asked: deque[Wanted | None] = deque()
-        """What replies are to come for, in their order; None stands for a page of the listing."""
+        self._asked: deque[Wanted | _Listing] = deque()
+        """What replies are to come for, in their order."""
+        self._pages = 0
+        """How many of them are pages of listings."""
         self._arrived: list[Arrived] = []
         self._arrived_bytes = 0
         self._pending = 0
@@ -104,7 +120,10 @@ class TreeDownload:
             raise
 
     def _give_back(self) -> None:
-        again = [wanted for wanted in self._asked if wanted is not None]
+        again = [wanted for wanted in self._asked if isinstance(wanted, Wanted)]
+        folders = [listing.folder for listing in self._asked if isinstance(listing, _Listing)]
+        self._folders.extendleft(reversed([folder for folder in folders if folder is not self._partly]))
+        self._pages = 0
         self._wanted.extendleft(reversed(again))
         self._pending -= len(again)
         self._pending_bytes -= sum(wanted.size for wanted in again)
@@ -112,7 +131,7 @@ class TreeDownload:
         self._cursor = None
 
     async def _converse(self, connection: Connection, large: asyncio.TaskGroup) -> None:
-        while self._asked or self._wanted or self._folders or self._large:
+        while self._asked or self._wanted or self._folders or self._partly or self._large:
             while self._large and self._room:
                 self._room -= 1
                 large.create_task(self._get_one(self._large.popleft()))
@@ -126,23 +145,25 @@ class TreeDownload:
                 await self._room_again.wait()
 
     async def _read(self, connection: Connection) -> None:
-        if self._asked[0] is None:
-            await self._read_page(connection)
+        first = self._asked[0]
+        if isinstance(first, _Listing):
+            await self._read_page(connection, first.folder)
             self._ask(connection)
         else:
-            await self._read_file(connection, self._asked[0])
+            await self._read_file(connection, first)
             await connection.read_arrived(self._take_file)
 
     def _is_batch(self) -> bool:
         return len(self._arrived) >= BATCH_FILES or self._arrived_bytes >= BATCH_BYTES
 
     def _ask(self, connection: Connection) -> None:
-        """Ask for what there is room for, the next page first: it is to be here before its files are needed."""
+        """Ask for what there is room for, the next pages first: they are to be here before their files are needed."""
         requests = bytearray()
-        if self._folders and None not in self._asked and len(self._wanted) < PAGE_ENTRIES and not self._large:
-            page = Ls(path=self._folders[0].remote, long=True) if self._cursor is None else Ls(cursor=self._cursor)
-            requests += encode_request(page)
-            self._asked.append(None)
+        while (listing := self._next_listing()) is not None:
+            folder, cursor = listing
+            requests += encode_request(Ls(path=folder.remote, long=True) if cursor is None else Ls(cursor=cursor))
+            self._asked.append(listing)
+            self._pages += 1
         while self._wanted and (not self._pending or self._has_room_for(self._wanted[0])):
             wanted = self._wanted.popleft()
             self._asked.append(wanted)
@@ -154,11 +175,17 @@ class TreeDownload:
                 # Not drained: a server that waits for us to read would have us wait for it. They are few bytes.
                 connection.channel.write(bytes(requests))
 
+    def _next_listing(self) -> _Listing | None:
+        if len(self._wanted) >= PAGE_ENTRIES or self._large:
+            return None
+        if self._partly is not None:
+            return None if self._pages else _Listing(self._partly, self._cursor)
+        return _Listing(self._folders.popleft(), None) if self._folders and self._pages < PAGES_AHEAD else None
+
     def _has_room_for(self, wanted: Wanted) -> bool:
         return self._pending < MOST_PENDING and self._pending_bytes + wanted.size <= PENDING_BYTES
 
-    async def _read_page(self, connection: Connection) -> None:
-        folder = self._folders[0]
+    async def _read_page(self, connection: Connection, folder: Wanted) -> None:
         try:
             async with connection.patience():
                 page = await connection.read_reply(Page)
@@ -168,12 +195,8 @@ class TreeDownload:
             self._fail(folder, exc)
             page = Page(entries=[])
         self._asked.popleft()
-        new = {entry.name: entry for entry in page.entries if entry.name not in self._seen}
-        self._seen.update(new)
-        self._cursor = page.cursor
-        if page.cursor is None:
-            self._folders.popleft()
-            self._seen.clear()
+        self._pages -= 1
+        new = self._note_page(folder, page)
         folders = [inner for entry in new.values() if (inner := self._sort(folder, entry)) is not None]
         if folders:
             errors = await self._workers.disk(make_folders, [inner.local for inner in folders])
@@ -182,6 +205,22 @@ class TreeDownload:
                     self._folders.append(inner)
                 else:
                     self._fail(inner, error)
+
+    def _note_page(self, folder: Wanted, page: Page) -> dict[str, Entry]:
+        """Take note of how far a folder is listed. Gives the entries that are new."""
+        if page.cursor is not None and self._partly is None:
+            self._partly, self._seen = folder, set()
+        if folder is not self._partly:
+            if page.cursor is None:
+                return {entry.name: entry for entry in page.entries}
+            self._folders.appendleft(folder)  # another one with several pages: in its turn, from its beginning
+            return {}
+        new = {entry.name: entry for entry in page.entries if entry.name not in self._seen}
+        self._seen.update(new)
+        self._cursor = None if self._pages else page.cursor  # listings asked for since have ended this one
+        if page.cursor is None:
+            self._partly, self._seen = None, set()
+        return new
 
     def _sort(self, folder: Wanted, entry: Entry) -> Wanted | None:
         """Put an entry where it belongs; give it back if it is a folder."""
@@ -217,8 +256,8 @@ class TreeDownload:
     def _take_file(self, data: bytes, place: int) -> int | None:
         """Take the next file if all of it is there. Many are: that is the way of nearly all of them."""
         wanted = self._asked[0] if self._asked and not self._is_batch() else None
-        found = find_frame(data, place) if wanted is not None else None
-        if wanted is None or found is None:
+        found = find_frame(data, place) if isinstance(wanted, Wanted) else None
+        if not isinstance(wanted, Wanted) or found is None:
             return None
         header, start = found
         content = reply_of(header, Content)

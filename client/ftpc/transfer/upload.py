@@ -1,60 +1,33 @@
 """Uploads: small files in one message, large ones and streams in chunks that are confirmed one by one."""
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from ftpc.connection import Connection
-from ftpc.errors import ChangedError, DamagedError, FtpcError, GarbledError, IntegrityError, RefusedError
+from ftpc.errors import DamagedError, GarbledError, IntegrityError, RefusedError
 from ftpc.files import LocalSource, PipeSource
 from ftpc.progress import Item, Phase, Progress
 from ftpc.transfer.compare import find_identical
-from ftpc.transfer.tasks import first_of
+from ftpc.transfer.flight import Cargo, Flight, confirming
+from ftpc.transfer.shipment import (
+    LONG_REPLY,
+    MISHEARD,
+    Shipment,
+    check_versions,
+    commit,
+    dropping,
+    is_same,
+    tree_known,
+)
+from ftpc.transfer.streams import Streams
 from ftpc.upload_job import UploadJob
-from ftpd.payload.send import open_outlet
 from ftpd.payload.workers import Workers
 from ftpd.wire.digests import Tree, chunk_count, hash_leaf, size_of_chunk, tree_of
-from ftpd.wire.errors import ErrorCode, FtpdError
-from ftpd.wire.limits import (
-    CHUNKS_IN_FLIGHT,
-    DIGEST_SIZE,
-    MAX_STREAM_CHUNKS,
-    MIN_CHUNK,
-    SMALL_FILE,
-    SMALL_PUT,
-    STREAM_CHUNK,
-)
-from ftpd.wire.messages import (
-    Begin,
-    Begun,
-    Chunk,
-    Commit,
-    Confirmed,
-    IfExists,
-    Put,
-    Stat,
-    Status,
-    Stored,
-    encode_request,
-)
-
-_KEPT = {ErrorCode.NO_SPACE, ErrorCode.BUSY}
-"""Refusals of `commit` after which the server still has the upload: it can be gone on with later."""
-
-_MISHEARD = {
-    ErrorCode.BAD_REQUEST,
-    ErrorCode.UNKNOWN_COMMAND,
-    ErrorCode.BAD_RANGE,
-    ErrorCode.UNKNOWN_UPLOAD,
-    ErrorCode.INCOMPLETE,
-}
-"""Refusals of what we have not said: a header was damaged on its way, as bytes of a chunk can be."""
-
-LONG_REPLY = 10
-"""How many times the usual patience a reply may take for which the server reads or syncs a large file."""
+from ftpd.wire.errors import ErrorCode
+from ftpd.wire.limits import DIGEST_SIZE, MAX_STREAM_CHUNKS, MIN_CHUNK, SMALL_FILE, SMALL_PUT, STREAM_CHUNK
+from ftpd.wire.messages import Begin, Begun, Chunk, IfExists, Put, Stat, Status, Stored
 
 
 class Plan(NamedTuple):
@@ -64,6 +37,8 @@ class Plan(NamedTuple):
     if_exists: IfExists
     preserve: bool
     """Whether modification time and mode go along."""
+    streams: Streams | None = None
+    """How to get more connections for it."""
 
 
 async def upload_file(
@@ -119,36 +94,42 @@ async def _put(connection: Connection, source: LocalSource, plan: Plan) -> Store
 async def _chunked(
     connection: Connection, source: LocalSource, plan: Plan, job: UploadJob, item: Item, progress: Progress
 ) -> Stored:
-    begun = await _begin(connection, source, plan, job)
-    if begun is None:
-        return Stored(filename=plan.remote, filesize=source.size, root=_tree(source, job).root)
-    if begun.skipped:
-        return Stored(filename=plan.remote, filesize=source.size, skipped=True)
-    chunk_size, count = begun.chunk_size, chunk_count(source.size, begun.chunk_size)
+    shipment = Shipment(source, job, Cargo(item, progress))
+    async with shipment.more_connections(connection, plan.streams):
+        begun = await _begin(connection, source, plan, job)
+        if begun is None:
+            return Stored(filename=plan.remote, filesize=source.size, root=shipment.tree.root)
+        if begun.skipped:
+            return Stored(filename=plan.remote, filesize=source.size, skipped=True)
+        there = await _find_there(source, job, begun)
+        item.done = item.resumed = sum(size_of_chunk(source.size, begun.chunk_size, index) for index in there)
+        progress.update(item)
+        count = chunk_count(source.size, begun.chunk_size)
+        shipment.load((index for index in range(count) if index not in there), count)
+        stored = None
+        if shipment.is_far and begun.lease is not None:
+            stored = await shipment.send_and_commit(connection, begun.lease)
+        if stored is None:
+            await shipment.send(connection)
+            await check_versions(source, job)
+            item.phase = Phase.COMMITTING
+            progress.update(item)
+            with dropping(job):
+                stored = await commit(connection, begun.upload, shipment.tree)
+    _compare(stored, shipment.tree)
+    _check_name(stored, plan)
+    return stored
+
+
+async def _find_there(source: LocalSource, job: UploadJob, begun: Begun) -> set[int]:
+    """Find the chunks that need not be sent."""
+    count = chunk_count(source.size, begun.chunk_size)
     there = {index for first, last in begun.have for index in range(first, min(last + 1, count))}
     if job.has_changed:
         # Whatever is still the same has the same digest. The rest is sent in its place.
-        there = {index for index in there if await _is_same(source, job, index)}
+        there = {index for index in there if await is_same(source, job, index)}
         job.has_changed = False
-    there &= job.leaves.keys()  # of others nobody here knows what they should be
-    item.done = item.resumed = sum(size_of_chunk(source.size, chunk_size, index) for index in there)
-    progress.update(item)
-    async with _confirming(connection, item, progress, TRIES) as flight:
-        missing = [index for index in range(count) if index not in there]
-        while missing:
-            await _send(connection, source, job, missing, flight)
-            missing = [index for index in await flight.damaged() if index < count]
-            if missing:
-                source.check_unchanged()
-    await _check_unchanged(source, job)
-    try:
-        stored = await _commit(connection, begun, _tree(source, job), item, progress)
-    except RefusedError as exc:
-        if exc.code not in _KEPT | _MISHEARD:
-            job.upload = None  # the server has dropped it, or has something else
-        raise
-    _check_name(stored, plan)
-    return stored
+    return there & job.leaves.keys()  # of others nobody here knows what they should be
 
 
 async def _begin(connection: Connection, source: LocalSource, plan: Plan, job: UploadJob) -> Begun | None:
@@ -196,54 +177,7 @@ async def _is_published(connection: Connection, source: LocalSource, plan: Plan,
             status = await connection.ask(Stat(filename=plan.remote), Status)
     except RefusedError:
         return False
-    return status.root == _tree(source, job).root
-
-
-def _tree(source: LocalSource, job: UploadJob) -> Tree:
-    leaves = (job.leaves[index] for index in range(chunk_count(source.size, job.chunk_size)))
-    return Tree(source.size, job.chunk_size, b"".join(leaves))
-
-
-async def _is_same(source: LocalSource, job: UploadJob, index: int) -> bool:
-    offset = index * job.chunk_size
-    leaf = await source.leaf(offset, size_of_chunk(source.size, job.chunk_size, index))
-    return job.leaves.get(index) == leaf
-
-
-async def _check_unchanged(source: LocalSource, job: UploadJob) -> None:
-    """See to it that all chunks are of one version of the file. They are read again only if there is a doubt."""
-    source.check_unchanged()
-    if source.is_touched():
-        for index in job.leaves:
-            if not await _is_same(source, job, index):
-                raise source.changed()
-
-
-async def _send(
-    connection: Connection, source: LocalSource, job: UploadJob, indexes: list[int], flight: "_Flight"
-) -> None:
-    """Send chunks. One thread reads, hashes and sends as many as may be in flight: nothing has to be handed over."""
-    left = deque(indexes)
-    with closing(open_outlet(connection.channel)) as outlet:
-
-        def send_some() -> None:
-            while left and flight.has_room:
-                index = left.popleft()
-                size = size_of_chunk(source.size, job.chunk_size, index)
-                announce = partial(_announce, job, flight, index, size)
-                source.send_chunk(outlet, index * job.chunk_size, size, announce)
-
-        while left:
-            await flight.room()
-            with connection.errors(), _changes(source):
-                await source.workers.send(send_some, outlet.stop)
-
-
-def _announce(job: UploadJob, flight: "_Flight", index: int, size: int, leaf: bytes) -> bytes:
-    job.note(index, leaf)
-    chunk = Chunk(upload=job.upload or "", index=index, size=size, digest=leaf.hex())
-    flight.announce(chunk)
-    return encode_request(chunk)
+    return status.root == tree_known(source, job).root
 
 
 async def upload_stream(
@@ -269,7 +203,8 @@ async def _streamed(
     size = 0
     # One fills while the other is on its way.
     buffers = [memoryview(bytearray(begun.chunk_size)) for _ in range(2)]
-    async with _confirming(connection, item, progress, 1) as flight:
+    flight = Flight(connection, Cargo(item, progress, tries=1))
+    async with confirming(flight, connection):
         filling: asyncio.Task[int] | None = asyncio.create_task(source.fill(buffers[0]))
         try:
             while filling is not None:
@@ -292,7 +227,13 @@ async def _streamed(
         finally:
             await _stop(filling)
     item.total = size
-    return await _commit(connection, begun, Tree(size, begun.chunk_size, bytes(leaves)), item, progress)
+    item.phase = Phase.COMMITTING
+    progress.update(item)
+    tree = Tree(size, begun.chunk_size, bytes(leaves))
+    stored = await commit(connection, begun.upload, tree)
+    _compare(stored, tree)
+    _check_name(stored, plan)
+    return stored
 
 
 def _check(begun: Begun, connection: Connection, size: int | None) -> None:
@@ -305,106 +246,6 @@ def _check(begun: Begun, connection: Connection, size: int | None) -> None:
     if not sane or chunk_count(size or 0, begun.chunk_size) > MAX_STREAM_CHUNKS:
         connection.is_usable = False
         raise GarbledError(f"the server wants chunks of {begun.chunk_size} bytes, or has some, which makes no sense")
-
-
-_NOTHING = Chunk(upload="", index=0, size=0, digest="")
-"""Never sent: waiting for its confirmation tells how the connection ended."""
-
-TRIES = 4
-"""How often a chunk that arrives damaged is sent before the way counts as broken."""
-
-
-class _Flight:
-    """Chunks that are announced but not confirmed, at most `CHUNKS_IN_FLIGHT`."""
-
-    def __init__(self, connection: Connection, item: Item, progress: Progress, tries: int) -> None:
-        self._connection = connection
-        self._limit = tries
-        self._item = item
-        self._progress = progress
-        self._announced: asyncio.Queue[Chunk | None] = asyncio.Queue()
-        self._damaged: list[int] = []
-        self._tries: dict[int, int] = {}
-        self._loop = asyncio.get_running_loop()
-        # Each is written by one thread only.
-        self._sent = self._answered = 0
-        self._answer = asyncio.Event()
-
-    @property
-    def has_room(self) -> bool:
-        """Whether one more may be announced."""
-        return self._sent - self._answered < CHUNKS_IN_FLIGHT
-
-    def announce(self, chunk: Chunk) -> None:
-        """Take note that a chunk is going to be sent now. For one thread at a time."""
-        self._sent += 1
-        self._loop.call_soon_threadsafe(self._announced.put_nowait, chunk)
-
-    async def room(self) -> None:
-        """Wait until one more may be announced."""
-        while not self.has_room:
-            await self._next_answer()
-
-    async def damaged(self) -> list[int]:
-        """Wait until all chunks are answered; give those that have to be sent again."""
-        while self._answered < self._sent:
-            await self._next_answer()
-        damaged, self._damaged = self._damaged, []
-        return damaged
-
-    def land(self) -> None:
-        """Say that no more chunks will be announced."""
-        self._announced.put_nowait(None)
-
-    async def confirm(self) -> None:
-        """Read the confirmations as they come."""
-        while (chunk := await self._announced.get()) is not None:
-            if await self._is_confirmed(chunk):
-                self._item.done += chunk.size
-                self._progress.update(self._item)
-            self._answered += 1
-            self._answer.set()
-
-    async def _next_answer(self) -> None:
-        self._answer.clear()
-        await self._answer.wait()
-
-    async def _is_confirmed(self, chunk: Chunk) -> bool:
-        try:
-            confirmed = (await self._connection.read_reply(Confirmed)).index
-        except RefusedError as exc:
-            if exc.code != ErrorCode.INTEGRITY or not self._may_try_again(chunk):
-                raise
-        else:
-            if confirmed == chunk.index:
-                return True
-            if not self._may_try_again(chunk):
-                raise GarbledError(f"the server confirms chunk {confirmed}, not {chunk.index}")
-            self._damaged.append(confirmed)  # it may have been taken for that one
-        self._item.repaired += 1
-        self._damaged.append(chunk.index)
-        return False
-
-    def _may_try_again(self, chunk: Chunk) -> bool:
-        tries = self._tries[chunk.index] = self._tries.get(chunk.index, 1) + 1
-        return tries <= self._limit
-
-    async def watch(self) -> None:
-        """Notice the end of the connection while nothing is on its way: what is to be sent may be long in coming."""
-        await self._connection.channel.ended.wait()
-        self._announced.put_nowait(_NOTHING)
-
-    async def watch_for_stall(self) -> None:
-        """Give up if for too long neither a chunk is confirmed nor a byte acknowledged."""
-        patience_s = self._connection.stall_timeout_s
-        before: tuple[int, int | None] = (-1, None)
-        channel = self._connection.channel
-        while before != (now := (self._item.done, channel.acknowledged)) or self._answered == self._sent:
-            before = now
-            await asyncio.sleep(patience_s)
-        msg = f"nothing moved for {patience_s:g} s"
-        with self._connection.errors():
-            raise ConnectionAbortedError(msg)
 
 
 @contextmanager
@@ -424,40 +265,8 @@ def _misheard(plan: Plan) -> Iterator[None]:
     try:
         yield
     except RefusedError as exc:
-        if exc.code in _MISHEARD:
+        if exc.code in MISHEARD:
             raise DamagedError(f"{plan.remote}: the server heard something else than was said: {exc.message}") from exc
-        raise
-
-
-@contextmanager
-def _changes(source: LocalSource) -> Iterator[None]:
-    """Let the finding that a file became shorter out as ours."""
-    try:
-        yield
-    except FtpdError as exc:
-        raise ChangedError(f"{source.path}: {exc.message}; nothing was stored") from exc
-
-
-@asynccontextmanager
-async def _confirming(connection: Connection, item: Item, progress: Progress, tries: int) -> AsyncIterator[_Flight]:
-    """Read confirmations while the block sends; the first error of either side ends both."""
-    flight = _Flight(connection, item, progress, tries)
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(flight.confirm())
-            watching = [group.create_task(flight.watch()), group.create_task(flight.watch_for_stall())]
-            yield flight
-            await flight.damaged()  # all are answered
-            for task in watching:
-                task.cancel()
-            flight.land()
-    except BaseExceptionGroup as errors:
-        connection.is_usable = False
-        # The refusal is the cause; that the sending broke off as well is its consequence.
-        for kind in (RefusedError, FtpcError, BaseException):
-            found, _ = errors.split(kind)
-            if found is not None:
-                raise first_of(found) from None
         raise
 
 
@@ -468,21 +277,6 @@ async def _stop(task: asyncio.Task[bytes] | asyncio.Task[int] | None) -> None:
         await asyncio.wait((task,))
         if not task.cancelled():
             task.exception()  # looked at: what is being raised already says more
-
-
-async def _commit(connection: Connection, begun: Begun, tree: Tree, item: Item, progress: Progress) -> Stored:
-    item.phase = Phase.COMMITTING
-    progress.update(item)
-    request = Commit(upload=begun.upload, chunks=tree.leaf_count, root=tree.root)
-    async with connection.patience(LONG_REPLY):
-        try:
-            stored = await connection.ask(request, Stored)
-        except RefusedError as exc:
-            if exc.code != ErrorCode.INTEGRITY:
-                raise
-            stored = await connection.ask(request, Stored)  # of all that may be damaged this is mended soonest
-    _compare(stored, tree)
-    return stored
 
 
 def _compare(stored: Stored, tree: Tree) -> None:

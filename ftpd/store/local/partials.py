@@ -11,13 +11,14 @@ import os
 import re
 import threading
 import time
+from collections.abc import AsyncIterator
 
 from blake3 import blake3
 
 from ftpd.payload.direct import Stretch
 from ftpd.payload.files import read_pieces
 from ftpd.payload.journal import Found, Journal, Value, boot_id
-from ftpd.store.base import OpenChunk, UploadPlan, lease_lost, unknown_upload
+from ftpd.store.base import OpenChunk, UploadPlan, check_complete, lease_lost, unknown_upload
 from ftpd.store.local.errors import os_errors
 from ftpd.store.local.publish import Landing, LocalUpload, check_free, open_temporary
 from ftpd.wire.digests import Buffer, Digest, Tree, chunk_count
@@ -119,13 +120,43 @@ def _release(partial: "LocalPartial | None") -> None:
         partial.release()
 
 
+class _Gate:
+    """Lets many in at a time, or one alone. Whoever waits to be alone is waited for by those that come later."""
+
+    def __init__(self) -> None:
+        self._door = asyncio.Lock()
+        self._inside = 0
+        self._left = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def together(self) -> AsyncIterator[None]:
+        """Be inside with others."""
+        async with self._door:
+            self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+            self._left.set()
+
+    @contextlib.asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Be inside when all others have left."""
+        async with self._door:
+            while self._inside:
+                self._left.clear()
+                await self._left.wait()
+            yield
+
+
 class LocalPartial(LocalUpload):
-    """A resumable upload. Its calls wait for each other, so that one who loses it has stopped writing."""
+    """A resumable upload. What ends it waits for what writes, so that one who loses it has stopped writing."""
 
     def __init__(self, partials: Partials, plan: UploadPlan, name: str | None = None) -> None:
         """Make a new one; or, with a name, prepare to `open` one that is there."""
         self._partials = partials
-        self._lock = asyncio.Lock()
+        self._gate = _Gate()
+        self._noting = threading.Lock()
         self._is_lost = False
         self._journal: Journal | None = None
         assert plan.size is not None
@@ -142,44 +173,44 @@ class LocalPartial(LocalUpload):
 
     async def open(self) -> bool:
         """Open the files, and find out which chunks are there. Returns False if the upload is to be skipped."""
-        async with self._lock:
+        async with self._gate.alone():
             return await self._landing.workers.digest(self._open)
 
     async def lose(self) -> None:
         """Close the files for good, when what is being written has been: the upload is another's from here on."""
-        async with self._lock:
+        async with self._gate.alone():
             self._is_lost = True
             await self._landing.workers.finish(self._close)
         self._partials.forget(self)
 
     async def write(self, offset: int, data: Buffer | Stretch, digest: Digest) -> int:
         """See `Upload.write`."""
-        async with self._lock:
+        async with self._gate.together():
             self._check_owner()
             return await super().write(offset, data, digest)
 
     async def fill(self, chunk: OpenChunk, data: Buffer | Stretch) -> None:
         """See `Upload.fill`."""
-        async with self._lock:
+        async with self._gate.together():
             self._check_owner()
             await super().fill(chunk, data)
 
     async def reopen(self, index: int) -> None:
         """See `Upload.reopen`."""
-        async with self._lock:
+        async with self._gate.together():
             self._check_owner()
             if index in self.leaves:
                 with os_errors(self._plan.path):
-                    assert self._journal is not None
-                    await self._landing.workers.disk(self._journal.drop, index)
-                del self.leaves[index]  # not before: while the journal speaks of it, its bytes have to stay
+                    await self._landing.workers.disk(self._drop, index)
+                self.leaves.pop(index, None)  # not before: while the journal speaks of it, its bytes have to stay
 
     async def publish(self, tree: Tree) -> RemotePath | None:
         """See `Upload.publish`."""
-        async with self._lock:
+        async with self._gate.alone():
             self._check_owner()
             end = self.release
             try:
+                check_complete(self._plan.path, self.leaves, tree)
                 return await self._landing.workers.sync(self._publish, tree)
             except FtpdError as exc:
                 if exc.code in _PASSING and self._is_unnamed:
@@ -191,14 +222,14 @@ class LocalPartial(LocalUpload):
 
     async def suspend(self) -> None:
         """See `Upload.suspend`."""
-        async with self._lock:
+        async with self._gate.alone():
             # With no chunk sealed there is nothing to go on with.
             await self._landing.workers.finish(self._close if self.leaves else self.release)
         self._partials.forget(self)
 
     async def discard(self) -> None:
         """See `Upload.discard`."""
-        async with self._lock:
+        async with self._gate.alone():
             if not self._is_lost:
                 await self._landing.workers.finish(self.release)
         self._partials.forget(self)
@@ -227,8 +258,14 @@ class LocalPartial(LocalUpload):
 
     def _keep(self, index: int, leaf: bytes) -> None:
         assert self._journal is not None
-        self._journal.add(index, leaf)
+        with self._noting:
+            self._journal.add(index, leaf)
         super()._keep(index, leaf)
+
+    def _drop(self, index: int) -> None:
+        assert self._journal is not None
+        with self._noting:
+            self._journal.drop(index)
 
     def _new_journal(self, name: str) -> Journal:
         fd = open_temporary(name, self._folder, create=True)

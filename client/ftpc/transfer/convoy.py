@@ -1,0 +1,82 @@
+"""Fetching the chunks of a file over several connections. Whoever is free asks for the next one.
+
+Each connection has a few requests under way, so that no round trip passes between two chunks. What one has asked for
+and not got when it is lost goes back to the others.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+
+from ftpc.connection import Connection
+from ftpc.errors import FtpcError, RefusedError
+from ftpc.transfer.retry import is_temporary
+from ftpc.transfer.streams import Streams
+from ftpc.transfer.tasks import errors_of_a_group
+from ftpd.wire.errors import ErrorCode
+from ftpd.wire.messages import Get
+
+AHEAD = 2
+"""Chunks that are asked for on one connection."""
+
+
+class Convoy:
+    """Chunks on their way to one file."""
+
+    def __init__(
+        self,
+        indexes: Iterable[int],
+        request: Callable[[int], Get],
+        take: Callable[[Connection, int], Awaitable[bool]],
+    ) -> None:
+        """Say which chunks are wanted, how one is asked for, and what takes it off a connection.
+
+        `take` returns whether it arrived as it was sent; if not, it is asked for again.
+        """
+        self._left = deque(indexes)
+        self._request = request
+        self._take = take
+
+    async def run(self, connection: Connection, streams: Streams) -> None:
+        """Fetch all over this connection and some more. Cancelling is safe: what `take` has not taken is not there.
+
+        Raises:
+            FtpcError: what this connection could not get; or something that is not about a connection.
+        """
+        with errors_of_a_group():
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(streams.most, len(self._left)) - 1):
+                    group.create_task(self._bring_beside(streams))
+                await self._bring(connection)
+
+    async def _bring_beside(self, streams: Streams) -> None:
+        try:
+            async with streams.lend() as connection:
+                await self._bring(connection)
+        except FtpcError as exc:
+            is_ours = not isinstance(exc, RefusedError) and is_temporary(exc)
+            is_refused = isinstance(exc, RefusedError) and exc.code == ErrorCode.BUSY
+            if not is_ours and not is_refused:
+                raise
+
+    async def _bring(self, connection: Connection) -> None:
+        asked: deque[int] = deque()
+        try:
+            while self._left or asked:
+                while self._left and len(asked) < AHEAD:
+                    asked.append(self._left.popleft())
+                    await connection.send(self._request(asked[-1]))
+                if not await self._take(connection, asked[0]):
+                    self._left.append(asked[0])
+                asked.popleft()
+        except RefusedError:
+            asked.popleft()
+            for index in asked:  # what has been asked for is answered all the same
+                with contextlib.suppress(RefusedError):
+                    await self._take(connection, index)
+            raise
+        except BaseException:
+            connection.is_usable = False  # replies are still to come
+            self._left.extendleft(reversed(asked))
+            raise
