@@ -6,6 +6,7 @@ there is told that it is not.
 
 import contextlib
 import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
@@ -33,7 +34,8 @@ class View(Store):
         if not (Right.READ in self._principal.rights_at(path) or self._principal.sees_below(path)):
             self._check(path, Right.LIST)
         with self._errors():
-            return await self._store.stat(self._full(path), sync=sync)
+            details, tree = await self._store.stat(self._full(path), sync=sync)
+        return details, tree if Right.READ in self._principal.rights_at(path) else None  # digests tell of content
 
     async def list(self, path: RemotePath, *, long: bool) -> Listing:
         """See `Store.list`."""
@@ -145,10 +147,12 @@ class View(Store):
             raise self._stripped(exc) from exc
 
     def _stripped(self, exc: FtpdError) -> FtpdError:
-        home = "/".join(self._home) + "/"
-        if self._home and exc.message.startswith(home):
-            return FtpdError(exc.code, exc.message.removeprefix(home), **exc.facts)
-        return exc
+        if not self._home:
+            return exc
+        # Messages begin with the name they are about, or have it in quotes; the home itself has none for its user.
+        home = re.escape("/".join(self._home))
+        message = re.sub(rf"(^|['\"]){home}(?:/|: )", r"\1", exc.message, count=1)
+        return FtpdError(exc.code, message, **exc.facts)
 
 
 _DOING = {
@@ -180,7 +184,7 @@ class _FilteredListing(Listing):
 
     def _is_seen(self, name: str) -> bool:
         path = RemotePath((*self._folder.parts, name))
-        return bool(self._principal.rights_at(path) & {Right.LIST, Right.READ}) or self._principal.sees_below(path)
+        return Right.LIST in self._principal.rights_at(path) or self._principal.sees_below(path)
 
 
 class _HomeUpload(Upload):
