@@ -7,7 +7,15 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ftpc.address import Address
-from ftpc.errors import ConnectError, ConnectionLostError, FtpcError, GarbledError, ProtocolError, RefusedError
+from ftpc.errors import (
+    ConnectError,
+    ConnectionLostError,
+    FtpcError,
+    GarbledError,
+    ProtocolError,
+    RefusedError,
+    SecretError,
+)
 from ftpd import __version__
 from ftpd.payload.channel import Channel, connect
 from ftpd.payload.receive import PayloadReader
@@ -71,8 +79,11 @@ class Connection:
 
         Raises:
             ConnectError: nobody answers.
+            TrustError: it is not to be trusted, or not to be trusted with credentials.
         """
         timeout_s = patience.connect_s
+        if credentials is not None and not address.is_private:
+            raise SecretError(address.place)
         try:
             async with asyncio.timeout(timeout_s):
                 channel = await _connect(address, trust)

@@ -83,28 +83,31 @@ class Trust:
             TrustError: it is not the one that is known.
             OSError: there is nobody, or he does not speak TLS.
         """
-        pin = address.pin or (self._known.pin(address.place) if self._known and not self._authority else None)
+        pin = None
+        if self._authority is None:
+            pin = address.pin or (self._known.pin(address.place) if self._known else None)
         if pin is not None:
-            channel = await connect(address.host, address.port, _unchecked())
+            channel = await _encrypted(address, _unchecked())
             found = _pin_of(channel)
             if found == pin:
                 return channel
             channel.abort()
             raise self._other_pin(address, pin, found)
         try:
-            return await connect(address.host, address.port, self._checked())
+            return await _encrypted(address, self._checked())
         except ssl.SSLCertVerificationError as exc:
+            why = exc.verify_message
             if self._authority is not None:
-                raise TrustError(f"{address.place}: its certificate is not valid: {exc.verify_message}") from exc
-        channel = await connect(address.host, address.port, _unchecked())
+                raise TrustError(f"{address.place}: its certificate is not valid: {why}; nothing was sent") from exc
+        channel = await _encrypted(address, _unchecked())
         channel.abort()
-        raise UnknownServerError(address.place, _pin_of(channel))
+        raise UnknownServerError(address.place, _pin_of(channel), why)
 
     def _other_pin(self, address: Address, expected: str, found: str) -> TrustError:
         where = f" (remembered in {self._known.file})" if self._known and not address.pin else ""
         return TrustError(
             f"{address.place}: this is NOT the server that was trusted: somebody may be in between, or it has a new "
-            f"certificate. Expected sha256:{expected}{where}, found sha256:{found}"
+            f"certificate. Expected sha256:{expected}{where}, found sha256:{found}. Nothing was sent"
         )
 
     def _checked(self) -> ssl.SSLContext:
@@ -114,6 +117,21 @@ class Trust:
             raise LocalFileError(f"{self._authority}: no certificates can be read from it: {exc}") from exc
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         return context
+
+
+_NO_TLS = {"WRONG_VERSION_NUMBER", "UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "HTTP_REQUEST"}
+"""What OpenSSL calls answers that are no TLS, or an older one."""
+
+
+async def _encrypted(address: Address, context: ssl.SSLContext) -> Channel:
+    try:
+        return await connect(address.host, address.port, context)
+    except ssl.SSLError as exc:
+        if exc.reason not in _NO_TLS:
+            raise
+        raise TrustError(
+            f"{address.place}: what answers there does not speak TLS 1.3; is it ftpd:// without the s? Nothing was sent"
+        ) from exc
 
 
 def _unchecked() -> ssl.SSLContext:

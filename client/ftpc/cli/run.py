@@ -8,18 +8,14 @@ import signal
 import time
 from argparse import Namespace
 from collections.abc import Coroutine, Sequence
-from typing import TYPE_CHECKING, Protocol, TextIO, cast
+from typing import Protocol, TextIO, cast
 
 from ftpc.cli.exits import Exit, exit_of
 from ftpc.cli.options import Parser
-from ftpc.cli.state import config_folder, has_credentials
+from ftpc.cli.state import trust_and_credentials
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client, connect
 from ftpc.errors import FtpcError, LocalFileError
-
-if TYPE_CHECKING:
-    from ftpc.credentials import Credentials
-    from ftpc.trust import Trust
 
 
 class Verb(Protocol):
@@ -74,7 +70,7 @@ def _abandon(stream: TextIO) -> None:
 
 async def _connected(code: Verb, args: Namespace, terminal: Terminal) -> Exit:
     async with _client_for(args) as client:
-        if client.address.is_encrypted and not hasattr(args, "url"):
+        if client.address.is_encrypted and getattr(args, "meets", True):
             from ftpc.cli.meet import meet
 
             await meet(client, terminal)
@@ -85,7 +81,7 @@ async def _connected(code: Verb, args: Namespace, terminal: Terminal) -> Exit:
 
 
 def _client_for(args: Namespace) -> Client:
-    trust, credentials = _trust_and_credentials(args)
+    trust, credentials = trust_and_credentials(args.server, args.ca)
     if not hasattr(args, "retries"):
         return connect(args.server, trust=trust, credentials=credentials)
     from ftpc.cli.state import state_folder
@@ -100,19 +96,6 @@ def _client_for(args: Namespace) -> Client:
         retries=args.retries,
         jobs=state_folder() if getattr(args, "resume", False) else None,
     )
-
-
-def _trust_and_credentials(args: Namespace) -> "tuple[Trust | None, Credentials | None]":
-    if not args.server.startswith("ftpds://") and not has_credentials():
-        return None, None
-    from pathlib import Path
-
-    from ftpc.address import parse_address
-    from ftpc.credentials import CredentialStore
-    from ftpc.trust import KnownServers, Trust
-
-    trust = Trust(args.ca and Path(args.ca), KnownServers(config_folder() / "known_servers"))
-    return trust, CredentialStore(config_folder()).get(parse_address(args.server).place)
 
 
 async def _interruptible(work: Coroutine[None, None, Exit], terminal: Terminal) -> Exit:
