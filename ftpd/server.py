@@ -152,7 +152,13 @@ class Server:
         loop = asyncio.get_running_loop()
         task = loop.create_task(shake_hands(sock, tls, lambda: ChannelProtocol(self._admit)))
         self._handshakes[task] = loop.time()
-        task.add_done_callback(lambda task: self._handshakes.pop(task, None))
+
+        def end(task: "asyncio.Task[None]") -> None:
+            del self._handshakes[task]
+            if task.cancelled():  # perhaps before it took the socket
+                sock.close()
+
+        task.add_done_callback(end)
 
     async def _have_room(self) -> None:
         """Wait until another handshake may begin. Who is silent can not keep others out: the oldest has to go."""
