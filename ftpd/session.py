@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from ftpd.access.door import Door, Login
-from ftpd.access.rights import ANONYMOUS, NOBODY
+from ftpd.access.rights import ANONYMOUS, NOBODY, Principal
 from ftpd.access.view import View
 from ftpd.commands.account import MOST_TRIES
 from ftpd.commands.exchange import Budget, Exchange
@@ -209,11 +209,14 @@ class Session(Exchange):
 
     def _recognise(self) -> None:
         """Look again who is asking: what was shown may have been revoked since."""
-        principal = self.door.principal(self._login)
+        principal = self._who()
         if principal != self.principal or self.principal is NOBODY:
             self.principal = principal
             self._requests.header_limit = MAX_HEADER if principal.grants else MAX_STRANGERS_HEADER
-            self.store = self._whole_store if principal is ANONYMOUS else View(self._whole_store, principal)
+            self.store = self._whole_store if principal is ANONYMOUS else View(self._whole_store, principal, self._who)
+
+    def _who(self) -> Principal:
+        return self.door.principal(self._login)
 
     async def _answer(self, header: Header) -> None:
         """Run one request, and say what came of it."""

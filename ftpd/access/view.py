@@ -22,9 +22,11 @@ from ftpd.wire.paths import RemotePath
 class View(Store):
     """A store through the eyes of a principal."""
 
-    def __init__(self, store: Store, principal: Principal) -> None:
+    def __init__(self, store: Store, principal: Principal, now: Callable[[], Principal] | None = None) -> None:
+        """See a store as a principal does; `now` gives what is left of him when an upload is to get its name."""
         self._store = store
         self._principal = principal
+        self._now = now or (lambda: principal)
         self._home = principal.home.parts
         self.durability = store.durability
         self.read_only = store.read_only
@@ -66,14 +68,14 @@ class View(Store):
         inner = self._inner(plan)
         with self._errors():
             upload = await self._store.begin(inner)
-        return self._wrapped(upload)
+        return self._wrapped(upload, plan.path, inner.if_exists)
 
     async def resume(self, name: str, plan: UploadPlan) -> Upload | None:
         """See `Store.resume`."""
         inner = self._inner(plan)
         with self._errors():
             upload = await self._store.resume(name, inner)
-        return self._wrapped(upload)
+        return self._wrapped(upload, plan.path, inner.if_exists)
 
     async def put_all(self, files: Sequence[SmallFile]) -> Sequence[RemotePath | FtpdError | None]:
         """See `Store.put_all`."""
@@ -130,8 +132,19 @@ class View(Store):
     def _own(self, path: RemotePath) -> RemotePath:
         return RemotePath(path.parts[len(self._home) :])
 
-    def _wrapped(self, upload: Upload | None) -> Upload | None:
-        return _HomeUpload(upload, self._own, self._errors) if upload is not None and self._home else upload
+    def _wrapped(self, upload: Upload | None, path: RemotePath, if_exists: IfExists) -> Upload | None:
+        if upload is None:
+            return None
+
+        def check() -> None:
+            now = self._now()
+            held = now.rights_at(path)
+            replaces = if_exists is IfExists.OVERWRITE and Right.OVERWRITE not in held
+            if now.home != self._principal.home or Right.WRITE not in held or replaces:
+                code = ErrorCode.FORBIDDEN if now.grants else ErrorCode.UNAUTHORIZED
+                raise FtpdError(code, f"{path}: {self._principal.name} may not write there any more")
+
+        return _OwnUpload(upload, self._own, self._errors, check)
 
     def _outer(self, answer: RemotePath | FtpdError | None) -> RemotePath | FtpdError | None:
         if isinstance(answer, RemotePath):
@@ -187,18 +200,20 @@ class _FilteredListing(Listing):
         return Right.LIST in self._principal.rights_at(path) or self._principal.sees_below(path)
 
 
-class _HomeUpload(Upload):
-    """An upload whose names are those that its sender knows."""
+class _OwnUpload(Upload):
+    """An upload whose names are those that its sender knows, and who has to be allowed to have it at its end too."""
 
     def __init__(
         self,
         upload: Upload,
         own: Callable[[RemotePath], RemotePath],
         errors: Callable[[], AbstractContextManager[None]],
+        check: Callable[[], None],
     ) -> None:
         self._upload = upload
         self._own = own
         self._errors = errors
+        self._check = check
         self.name = upload.name
 
     @property
@@ -223,6 +238,11 @@ class _HomeUpload(Upload):
 
     async def publish(self, tree: Tree) -> RemotePath | None:
         """See `Upload.publish`."""
+        try:
+            self._check()
+        except FtpdError:
+            await self._upload.suspend()
+            raise
         with self._errors():
             path = await self._upload.publish(tree)
         return None if path is None else self._own(path)

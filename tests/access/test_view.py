@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftpd.access.rights import Grant, Principal, Right, Rights
+from ftpd.access.rights import NOBODY, Grant, Principal, Right, Rights
 from ftpd.access.view import View
 from ftpd.store.base import OpenChunk, SmallFile, Store, UploadPlan
 from ftpd.store.memory import MemoryStore
@@ -206,6 +206,29 @@ async def test_a_resumable_upload() -> None:
     assert {0: hash_leaf(data)} == again.leaves
     assert at("file") == await again.publish(tree_of(data))
     assert data == store.files[at(f"{HOME}/file")].data
+
+
+@pytest.mark.parametrize(
+    ("left", "home", "code"),
+    [
+        (frozenset({W, O}), HOME, None),
+        (frozenset({W}), HOME, ErrorCode.FORBIDDEN),  # which was to replace a file
+        (frozenset({L, R, O}), HOME, ErrorCode.FORBIDDEN),
+        (frozenset({W, O}), "homes/other", ErrorCode.FORBIDDEN),
+        (None, HOME, ErrorCode.UNAUTHORIZED),
+    ],
+)
+async def test_rights_that_are_gone_at_the_end(left: Rights | None, home: str, code: ErrorCode | None) -> None:
+    """An upload gets its name only if its sender may still have it when it is complete."""
+    store = await stored(["file"])
+    now = [somebody({"": frozenset({W, O})})]
+    upload = await View(store, now[0], lambda: now[0]).begin(UploadPlan(at("file"), len(NEW)))
+    assert upload is not None
+    await upload.write(0, NEW, Nothing())
+    now[0] = NOBODY if left is None else somebody({"": left}, home)
+    assert code is (await asked(upload.publish(tree_of(NEW)))).code
+    await upload.discard()
+    assert (OLD if code else NEW) == store.files[at(f"{HOME}/file")].data
 
 
 async def test_overwriting_is_a_right_of_its_own() -> None:

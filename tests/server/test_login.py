@@ -173,6 +173,18 @@ def test_revoked_token(peer: Peer, root: Path) -> None:
     assert "unauthorized" == peer.refusal({"cmd": "stat", "filename": "there"})
 
 
+def test_revoked_while_it_uploads(peer: Peer, root: Path) -> None:
+    """A file that is complete after its token was revoked does not get its name, and the conversation goes on."""
+    name = log_in(peer, root, "alice")
+    peer.send({"cmd": "put", "id": 1, "filename": "too-late", "filesize": 3_000_000}, bytes(2_000_000))
+    manage(root, "token", "revoke", name)
+    time.sleep(0.6)  # the server looks at the file twice a second
+    peer.send_raw(bytes(1_000_000))
+    assert "unauthorized" == code_of(peer.read())
+    assert not (root / "too-late").exists()
+    assert peer.ask({"cmd": "ping"})["ok"]
+
+
 def test_expired_token(peer: Peer, root: Path) -> None:
     """A token that expires ends in the same way."""
     log_in(peer, root, "alice", "--expires", "2s")
