@@ -411,6 +411,11 @@ class Session(Exchange):
 
     def _log(self, header: Header, started: float, outcome: str) -> None:
         command = str(header.get("cmd"))[:MAX_ID]
+        if command == "auth":
+            # What was typed as a name may be a password: only a name that is right is logged.
+            who = {"user": self.principal.name} if outcome == "ok" else {}
+            log.info("log-in", extra={"peer": self._peer, **who, "outcome": outcome})
+            return
         done = self.transfer
         is_transfer = command in _TRANSFERS and (done is not None or outcome != "ok")
         level = logging.INFO if is_transfer else logging.DEBUG

@@ -217,6 +217,9 @@ def test_no_secret_in_the_log(server: ServerProcess, root: Path) -> None:
         peer.ask({"cmd": "auth", "method": "password", "user": "alice", "password": "hunter2"})
         peer.send_raw(frame({"cmd": "auth", "token": [token]}))
         peer.read()
+        peer.ask({"cmd": "auth", "method": "password", "user": "hunter2", "password": "alice"})
+    logged = [line.partition(" peer=")[2].partition(" ")[2] for line in server.log.splitlines() if " log-in " in line]
+    assert {"user=alice outcome=ok", "outcome=unauthorized", "outcome=bad_request"} <= {*logged}
     assert token not in server.log
     assert "hunter2" not in server.log
 
