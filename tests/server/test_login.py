@@ -173,6 +173,22 @@ def test_revoked_token(peer: Peer, root: Path) -> None:
     assert "unauthorized" == peer.refusal({"cmd": "stat", "filename": "there"})
 
 
+def test_listing_ends_with_its_rights(peer: Peer, root: Path) -> None:
+    """Who gets other rights while he lists a folder has to begin again: further pages would show what he saw before."""
+    manage(root, "user", "add", "lister", "--rights", "read-only")
+    (root / "many").mkdir()
+    for number in range(1100):
+        (root / "many" / str(number)).touch()
+    log_in(peer, root, "lister")
+    first = peer.ask({"cmd": "ls", "path": "many"})
+    file = root / ".ftpd" / "access" / "users.toml"
+    head = '[users."lister"]\nrights = '
+    file.write_text(file.read_text().replace(f'{head}["read-only"]', f'{head}["list"]'))
+    eventually(lambda: ["list"] == peer.ask({"cmd": "whoami"})["rights"], "he has other rights")
+    assert "bad_cursor" == peer.refusal({"cmd": "ls", "path": "many", "cursor": first["cursor"]})
+    assert peer.ask({"cmd": "ls", "path": "many"})["entries"]
+
+
 def test_revoked_while_it_uploads(peer: Peer, root: Path) -> None:
     """A file that is complete after its token was revoked does not get its name, and the conversation goes on."""
     name = log_in(peer, root, "alice")
