@@ -289,3 +289,39 @@ def test_ctrl_c_at_a_question(user: Ftpc, guarded: Guarded, asked: str) -> None:
     typist.type(b"\x03")
     assert 130 == typist.end(), typist.shown
     assert not (user.folder / STATE[0]).exists()
+
+
+KEYRING = """
+import json, os
+FILE = os.path.join(os.environ["HOME"], "keyring.json")
+def _keep(entries):
+    with open(FILE, "w") as file:
+        json.dump(entries, file)
+def get_keyring():
+    return object()
+def get_password(service, name):
+    with open(FILE) as file:
+        return json.load(file).get(f"{service} {name}")
+def set_password(service, name, secret):
+    _keep({f"{service} {name}": secret})
+def delete_password(service, name):
+    _keep({})
+"""
+
+
+def test_the_keyring_of_the_system(user: Ftpc, guarded: Guarded, tmp_path: Path) -> None:
+    """Where there is a keyring the secret is in it and in no file of ours, until somebody logs out."""
+    package = tmp_path / "lib" / "keyring"
+    (package / "backends").mkdir(parents=True)
+    (package / "__init__.py").write_text(KEYRING)
+    (package / "backends" / "__init__.py").touch()
+    (package / "backends" / "fail.py").write_text("class Keyring: ...\n")
+    path = {"PYTHONPATH": os.pathsep.join((str(tmp_path / "lib"), user.environment()["PYTHONPATH"]))}
+    done = user.run("login", guarded.url, stdin=guarded.token.encode() + b"\n", env=path)
+    assert (0, True) == (done.status, "the system's keyring" in done.err), done.err
+    assert guarded.token in (user.folder / "keyring.json").read_text()
+    assert guarded.token not in (user.folder / STATE[0]).read_text()
+    assert 0 == user.run("ls", env=path).status
+    assert 6 == user.run("ls").status  # without the keyring
+    assert 0 == user.run("logout", env=path).status
+    assert "{}" == (user.folder / "keyring.json").read_text()
