@@ -55,6 +55,15 @@ async def serve(config: Config) -> int:
         OSError: the address can not be used.
     """
     entrance = open_entrance(config)
+    try:
+        return await _serve(config, entrance)
+    except (ConfigError, FtpdError, OSError):
+        if entrance.token is not None:  # the next start makes no other
+            _hand_over(entrance.token, config)
+        raise
+
+
+async def _serve(config: Config, entrance: Entrance) -> int:
     workers = Workers()
     store = LocalStore(
         config.root,

@@ -59,6 +59,7 @@ def open_entrance(config: Config) -> Entrance:
         ConfigError: with what to change.
     """
     is_open = config.is_public and not config.insecure
+    _keep_secrets_out_of(config.root, config)
     try:
         users = config.access_folder / USERS
         token = _make_owner(config, users) if is_open and not users.exists() else None
@@ -91,6 +92,15 @@ def _with_tls(config: Config, door: Door, token: str | None, *, is_open: bool) -
         door.knows_certificates = True
     door.certificate = bytes.fromhex(pin_of(certificate))
     return Entrance(door, context, certificate, key, token)
+
+
+def _keep_secrets_out_of(root: Path, config: Config) -> None:
+    """Refuse to keep secrets where clients can fetch and replace them."""
+    for option, place in (("--access", config.access), ("--tls-key", config.tls_key), ("--tls-cert", config.tls_cert)):
+        if place is None or not place.resolve().is_relative_to(root.resolve()):
+            continue
+        if place.resolve().relative_to(root.resolve()).parts[:1] != (STATE_FOLDER,):
+            raise ConfigError(f"{option} {place}: it lies in the served folder, where clients could get at it")
 
 
 def _make_owner(config: Config, users: Path) -> str:

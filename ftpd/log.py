@@ -6,7 +6,7 @@ import re
 import time
 from enum import StrEnum
 
-FIELDS = ("peer", "command", "path", "bytes", "seconds", "outcome")
+FIELDS = ("peer", "user", "command", "path", "bytes", "seconds", "outcome")
 """What a record may carry beside its message, in this order."""
 
 

@@ -1,4 +1,4 @@
-"""`ftpd user` and `ftpd token`: the file of users, from the command line. A running server follows at once."""
+"""`ftpd user` and `ftpd token`: the file of users, from the command line. A server that has users follows at once."""
 
 import argparse
 import datetime as dt
@@ -52,12 +52,15 @@ def manage(argv: Sequence[str]) -> int:
 
 
 def _add_user(args: argparse.Namespace, file: Path) -> None:
+    is_first = not file.exists()
     with edit(file) as users:
         if args.name in users.users:
             raise UsersError(f"there is a user {args.name} already; ftpd user rm {args.name} removes it")
         users.users[args.name] = User(rights=args.rights, home=args.home)
     print(f"{args.name} can log in once it has a token (ftpd token create {args.name}) or a password "
           f"(ftpd user passwd {args.name})")  # fmt: skip
+    if is_first:
+        print("a server of this folder that runs already goes on letting everybody in until it is started again")
 
 
 def _list_users(args: argparse.Namespace, file: Path) -> None:

@@ -36,7 +36,10 @@ MAX_FAREWELLS = 32
 """Connections that are being refused politely at the same time; beyond that they are cut."""
 
 MAX_HANDSHAKES = 100
-"""Connections that have not shown yet that they speak TLS; beyond that they are cut, so that they cost little."""
+"""Connections that have not shown yet that they speak TLS; beyond that the oldest are cut, so that they cost little."""
+
+FAIR_HANDSHAKE_S = 1.0
+"""How long a handshake may take in any case: a few round trips around the world."""
 
 PAUSE_S = 1.0
 """How long nobody is let in after the system had no descriptor or memory left for a connection."""
@@ -66,7 +69,8 @@ class Server:
         self._accepting: list[asyncio.Task[None]] = []
         self._sessions: dict[Session, asyncio.Task[None]] = {}
         self._farewells: set[asyncio.Task[None]] = set()
-        self._handshakes: set[asyncio.Task[None]] = set()
+        self._handshakes: dict[asyncio.Task[None], float] = {}
+        """Those under way, the oldest first, and when they began."""
 
     def __repr__(self) -> str:
         return f"<Server {len(self._sessions)}/{self.max_connections} connections>"
@@ -133,6 +137,7 @@ class Server:
         loop = asyncio.get_running_loop()
         while True:
             try:
+                await self._have_room()
                 sock, _ = await loop.sock_accept(listener)
                 if self._tls is not None:
                     self._encrypt(sock, self._tls)
@@ -146,12 +151,28 @@ class Server:
 
     def _encrypt(self, sock: socket.socket, tls: ssl.SSLContext) -> None:
         """Let somebody in after a handshake, which must not keep others waiting."""
-        if len(self._handshakes) >= MAX_HANDSHAKES:
-            sock.close()
-            return
-        task = asyncio.get_running_loop().create_task(shake_hands(sock, tls, lambda: ChannelProtocol(self._admit)))
-        self._handshakes.add(task)
-        task.add_done_callback(self._handshakes.discard)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(shake_hands(sock, tls, lambda: ChannelProtocol(self._admit)))
+        self._handshakes[task] = loop.time()
+
+        def end(task: "asyncio.Task[None]") -> None:
+            del self._handshakes[task]
+            if task.cancelled():  # perhaps before it took the socket
+                sock.close()
+
+        task.add_done_callback(end)
+
+    async def _have_room(self) -> None:
+        """Wait until another handshake may begin. Who is silent can not keep others out: the oldest has to go."""
+        now = asyncio.get_running_loop().time
+        while len(self._handshakes) >= MAX_HANDSHAKES:
+            oldest, began = next(iter(self._handshakes.items()))
+            if began + FAIR_HANDSHAKE_S <= now():
+                oldest.cancel()
+                await asyncio.wait([oldest])
+            else:
+                timeout = began + FAIR_HANDSHAKE_S - now()
+                await asyncio.wait(self._handshakes, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
     def _admit(self, channel: Channel) -> None:
         if len(self._sessions) >= self.max_connections:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from ftpd.access.door import Door, Login
-from ftpd.access.rights import ANONYMOUS, NOBODY
+from ftpd.access.rights import ANONYMOUS, NOBODY, Principal
 from ftpd.access.view import View
 from ftpd.commands.account import MOST_TRIES
 from ftpd.commands.exchange import Budget, Exchange
@@ -218,11 +218,14 @@ class Session(Exchange):
 
     def _recognise(self) -> None:
         """Look again who is asking: what was shown may have been revoked since."""
-        principal = self.door.principal(self.login)
+        principal = self._who()
         if principal != self.principal or self.principal is NOBODY:
             self.principal = principal
             self._requests.header_limit = MAX_HEADER if principal.grants else MAX_STRANGERS_HEADER
-            self.store = self._whole_store if principal is ANONYMOUS else View(self._whole_store, principal)
+            self.store = self._whole_store if principal is ANONYMOUS else View(self._whole_store, principal, self._who)
+
+    def _who(self) -> Principal:
+        return self.door.principal(self.login)
 
     async def _answer(self, header: Header) -> None:
         """Run one request, and say what came of it."""
@@ -417,6 +420,11 @@ class Session(Exchange):
 
     def _log(self, header: Header, started: float, outcome: str) -> None:
         command = str(header.get("cmd"))[:MAX_ID]
+        if command == "auth":
+            # What was typed as a name may be a password: only a name that is right is logged.
+            who = {"user": self.principal.name} if outcome == "ok" else {}
+            log.info("log-in", extra={"peer": self._peer, **who, "outcome": outcome})
+            return
         done = self.transfer
         is_transfer = command in _TRANSFERS and (done is not None or outcome != "ok")
         level = logging.INFO if is_transfer else logging.DEBUG

@@ -5,6 +5,7 @@ of the whole certificate, as Syncthing's device ids are.
 """
 
 import hashlib
+import re
 import ssl
 from pathlib import Path
 
@@ -12,6 +13,8 @@ HANDSHAKE_S = 10.0
 """How long a handshake may take: a few round trips and a signature."""
 
 CERTIFICATE, KEY = "cert.pem", "key.pem"
+
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 
 
 class IdentityError(Exception):
@@ -86,9 +89,16 @@ def own_identity(folder: Path, host: str) -> tuple[Path, Path]:
 
 
 def pin_of(certificate: Path) -> str:
-    """Give what clients know a certificate by: the SHA-256 of its DER form, in hex."""
-    first = certificate.read_text(encoding="ascii").partition("-----END CERTIFICATE-----")
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert("".join(first[:2]))).hexdigest()
+    """Give what clients know a certificate by: the SHA-256 of its DER form, in hex.
+
+    Raises:
+        IdentityError: there is none.
+    """
+    # Tools write what they like before and between the certificates of a chain, of which the first is the server's own.
+    first = _PEM.search(certificate.read_bytes())
+    if first is None:
+        raise IdentityError(f"{certificate}: there is no certificate in it")
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(first[0].decode())).hexdigest()
 
 
 def _no_password() -> str:

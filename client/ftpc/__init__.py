@@ -13,6 +13,7 @@ from ftpd import __version__
 if TYPE_CHECKING:
     from ftpc.address import Address, parse_address
     from ftpc.client import Client, connect
+    from ftpc.credentials import Credentials
     from ftpc.errors import (
         AddressError,
         ChangedError,
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
         ProtocolError,
         RefusedError,
         RemoteNameError,
+        TrustError,
+        UnknownServerError,
     )
     from ftpc.progress import Item, NoProgress, Phase, Progress
     from ftpc.results import GetResult, PutResult, TreeFile, TreeResult
+    from ftpc.trust import KnownServers, Trust
     from ftpd.wire.messages import Algorithm, Entry, EntryType, Greeting, IfExists, Status
 
 __all__ = [
@@ -39,6 +43,7 @@ __all__ = [
     "Client",
     "ConnectError",
     "ConnectionLostError",
+    "Credentials",
     "Entry",
     "EntryType",
     "FtpcError",
@@ -48,6 +53,7 @@ __all__ = [
     "InUseError",
     "IntegrityError",
     "Item",
+    "KnownServers",
     "LocalFileError",
     "LocalNotFoundError",
     "NoProgress",
@@ -60,6 +66,9 @@ __all__ = [
     "Status",
     "TreeFile",
     "TreeResult",
+    "Trust",
+    "TrustError",
+    "UnknownServerError",
     "__version__",
     "connect",
     "parse_address",
@@ -68,8 +77,10 @@ __all__ = [
 _HOMES = {
     "ftpc.address": ("Address", "parse_address"),
     "ftpc.client": ("Client", "connect"),
+    "ftpc.credentials": ("Credentials",),
     "ftpc.progress": ("Item", "NoProgress", "Phase", "Progress"),
     "ftpc.results": ("GetResult", "PutResult", "TreeFile", "TreeResult"),
+    "ftpc.trust": ("KnownServers", "Trust"),
     "ftpd.wire.messages": ("Algorithm", "Entry", "EntryType", "Greeting", "IfExists", "Status"),
 }
 

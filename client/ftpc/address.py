@@ -35,6 +35,11 @@ class Address(NamedTuple):
         return f"{host}:{self.port}"
 
     @property
+    def is_private(self) -> bool:
+        """Whether nobody on the way can listen: a secret may be sent."""
+        return self.is_encrypted or self.host in {"127.0.0.1", "::1", "localhost"}
+
+    @property
     def url(self) -> str:
         """All that is needed to find the same server again, whatever is remembered of it."""
         return f"{self}#sha256:{self.pin}" if self.pin else str(self)
@@ -47,6 +52,9 @@ def parse_address(text: str) -> Address:
         AddressError: with what is wrong and what would be right.
     """
     place, folder, is_encrypted, pin = text, "", False, ""
+    if "@" in text.partition("://")[2].partition("/")[0] or ("@" in text and "://" not in text):
+        # Not repeated: there may be a password in it.
+        raise AddressError("the address of a server is HOST or HOST:PORT, without a user; log in with: ftpc login")
     if "://" in text:
         place, folder, is_encrypted, pin = _split_url(text)
     found = _HOST_PORT.fullmatch(place)
@@ -69,8 +77,6 @@ def _split_url(text: str) -> tuple[str, str, bool, str]:
         raise AddressError(f"{url.netloc}: others can see a command line; give a share code to: ftpc get --share")
     if url.scheme not in {"ftpd", "ftpds"}:
         raise AddressError(f"{text!r}: the scheme must be ftpd or ftpds, not {url.scheme}")
-    if url.username is not None or url.password is not None:
-        raise AddressError(f"the address of {url.hostname} has a user in it; log in with: ftpc login")
     is_encrypted, pin = url.scheme == "ftpds", ""
     if is_encrypted and (found := _PIN.fullmatch(url.fragment)) is not None:
         pin = found[1].lower()

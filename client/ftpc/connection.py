@@ -14,6 +14,7 @@ from ftpc.errors import (
     GarbledError,
     ProtocolError,
     RefusedError,
+    SecretError,
     TrustError,
 )
 from ftpd import __version__
@@ -86,8 +87,11 @@ class Connection:
 
         Raises:
             ConnectError: nobody answers.
+            TrustError: it is not to be trusted, or not to be trusted with credentials.
         """
         timeout_s = patience.connect_s
+        if credentials is not None and not address.is_private:
+            raise SecretError(address.place)
         # Put together before anything is timed: it may ask for a passphrase.
         login = credentials.request if credentials is not None else None
         try:

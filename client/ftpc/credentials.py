@@ -72,18 +72,18 @@ class _Keyring(Protocol):
 
 
 class CredentialStore:
-    """The credentials of one user of this machine, by server (`HOST:PORT`)."""
+    """The credentials of one user of this machine, by server (`ftpds://HOST:PORT`, or `HOST:PORT` in the clear)."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "credentials.json"
 
-    def get(self, place: str) -> Credentials | None:
+    def get(self, server: str) -> Credentials | None:
         """Give what logs in to a server.
 
         Raises:
             LocalFileError: the file can not be read, or others can read it.
         """
-        entry = self._read().get(place)
+        entry = self._read().get(server)
         if entry is None:
             return None
         user, secret = entry.get("user", ""), entry.get("secret")
@@ -93,37 +93,37 @@ class CredentialStore:
             )
         if secret is None and (keyring := _keyring()) is not None:
             with contextlib.suppress(Exception):  # whatever a keyring raises: it is locked, or gone
-                secret = keyring.get_password(SERVICE, place)
+                secret = keyring.get_password(SERVICE, server)
         return Credentials(secret, user) if secret else None
 
-    def keep(self, place: str, credentials: Credentials) -> str:
+    def keep(self, server: str, credentials: Credentials) -> str:
         """Keep them; say where. Raises as `get` does."""
         entry = {"user": credentials.user}
         if credentials.key is not None:  # which is where it is
             entry["key"] = str(credentials.key.file.absolute())
-            self._write({**self._read(), place: entry})
+            self._write({**self._read(), server: entry})
             return str(self._file)
         where = "the system's keyring"
         keyring = _keyring()
         try:
             if keyring is None:
                 raise LookupError
-            keyring.set_password(SERVICE, place, credentials.secret)
+            keyring.set_password(SERVICE, server, credentials.secret)
         except Exception:  # noqa: BLE001 (whatever a keyring raises)
             where = str(self._file)
             entry["secret"] = credentials.secret
-        self._write({**self._read(), place: entry})
+        self._write({**self._read(), server: entry})
         return where
 
-    def forget(self, place: str) -> bool:
+    def forget(self, server: str) -> bool:
         """Drop them. Returns whether there were any. Raises as `get` does."""
         entries = self._read()
-        entry = entries.pop(place, None)
+        entry = entries.pop(server, None)
         if entry is None:
             return False
         if "secret" not in entry and (keyring := _keyring()) is not None:
             with contextlib.suppress(Exception):  # as above
-                keyring.delete_password(SERVICE, place)
+                keyring.delete_password(SERVICE, server)
         self._write(entries)
         return True
 
@@ -139,7 +139,10 @@ class CredentialStore:
             if os.name == "posix" and mode & 0o077:
                 raise LocalFileError(f"{self._file}: others can read it (mode {mode:o}); run: chmod 600 {self._file}")
             try:
-                return cast("dict[str, dict[str, str]]", json.load(file))
+                entries = json.load(file)
+                if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+                    raise ValueError("not what we write")
+                return cast("dict[str, dict[str, str]]", entries)
             except ValueError as exc:
                 raise LocalFileError(f"{self._file}: it is damaged; remove it and log in again") from exc
 

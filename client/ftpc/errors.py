@@ -39,13 +39,20 @@ class TrustError(FtpcError):
     code = "untrusted"
 
 
+class SecretError(TrustError):
+    """Credentials would be sent in the clear."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(f"{place}: a secret is not sent in the clear; use ftpds://{place}")
+
+
 class UnknownServerError(TrustError):
     """Nobody vouches for the server, and it was never met before. People can decide to trust its pin."""
 
-    def __init__(self, place: str, pin: str) -> None:
+    def __init__(self, place: str, pin: str, why: str) -> None:
         super().__init__(
-            f"{place}: nobody vouches for its certificate. If the server itself shows sha256:{pin}, "
-            f"use ftpds://{place}#sha256:{pin}"
+            f"{place}: nobody vouches for its certificate ({why}); nothing was sent. "
+            f"If the server itself shows sha256:{pin}, use ftpds://{place}#sha256:{pin}"
         )
         self.place = place
         self.pin = pin

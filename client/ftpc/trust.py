@@ -94,29 +94,32 @@ class Trust:
             TrustError: it is not the one that is known.
             OSError: there is nobody, or he does not speak TLS.
         """
-        pin = address.pin or (self._known.pin(address.place) if self._known and not self._authority else None)
+        pin = None
+        if self._authority is None:
+            pin = address.pin or (self._known.pin(address.place) if self._known else None)
         if pin is not None:
             # Whoever is there learns whose certificate ours is, and can do nothing with it.
-            channel = await connect(address.host, address.port, self._with_own(_unchecked()))
+            channel = await _encrypted(address, self._with_own(_unchecked()))
             found = pin_of(channel)
             if found == pin:
                 return channel
             channel.abort()
             raise self._other_pin(address, pin, found)
         try:
-            return await connect(address.host, address.port, self._with_own(self._checked()))
+            return await _encrypted(address, self._with_own(self._checked()))
         except ssl.SSLCertVerificationError as exc:
+            why = exc.verify_message
             if self._authority is not None:
-                raise TrustError(f"{address.place}: its certificate is not valid: {exc.verify_message}") from exc
-        channel = await connect(address.host, address.port, _unchecked())
+                raise TrustError(f"{address.place}: its certificate is not valid: {why}; nothing was sent") from exc
+        channel = await _encrypted(address, _unchecked())
         channel.abort()
-        raise UnknownServerError(address.place, pin_of(channel))
+        raise UnknownServerError(address.place, pin_of(channel), why)
 
     def _other_pin(self, address: Address, expected: str, found: str) -> TrustError:
         where = f" (remembered in {self._known.file})" if self._known and not address.pin else ""
         return TrustError(
             f"{address.place}: this is NOT the server that was trusted: somebody may be in between, or it has a new "
-            f"certificate. Expected sha256:{expected}{where}, found sha256:{found}"
+            f"certificate. Expected sha256:{expected}{where}, found sha256:{found}. Nothing was sent"
         )
 
     def _with_own(self, context: ssl.SSLContext) -> ssl.SSLContext:
@@ -141,6 +144,21 @@ class Trust:
 def _no_password() -> str:
     # Without this OpenSSL would ask on the terminal, in the middle of a display.
     raise ValueError("the key is encrypted")
+
+
+_NO_TLS = {"WRONG_VERSION_NUMBER", "UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "HTTP_REQUEST"}
+"""What OpenSSL calls answers that are no TLS, or an older one."""
+
+
+async def _encrypted(address: Address, context: ssl.SSLContext) -> Channel:
+    try:
+        return await connect(address.host, address.port, context)
+    except ssl.SSLError as exc:
+        if exc.reason not in _NO_TLS:
+            raise
+        raise TrustError(
+            f"{address.place}: what answers there does not speak TLS 1.3; is it ftpd:// without the s? Nothing was sent"
+        ) from exc
 
 
 def _unchecked() -> ssl.SSLContext:

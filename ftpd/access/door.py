@@ -136,7 +136,8 @@ class UsersDoor(Door):
     def has_credentials(self) -> bool:
         """Whether anybody can log in."""
         users = self._current()
-        return bool(users.tokens) or any(user.password or user.keys for user in users.users.values())
+        has_token = any(not token.is_expired for token in users.tokens.values())
+        return has_token or any(user.password or user.keys for user in users.users.values())
 
     def principal(self, login: Login | None) -> Principal:
         """See `Door.principal`."""

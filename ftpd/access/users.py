@@ -38,6 +38,8 @@ from ftpd.wire.paths import RemotePath
 
 USER_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}")
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
 ANONYMOUS_NAME = "anonymous"
 
 
@@ -113,10 +115,10 @@ def load(file: Path) -> Users:
     Raises:
         UsersError: it can not be read, others can, or it has a mistake; the message has the line.
     """
-    if not file.exists():
-        return Users()
     text = ""
     try:
+        if not file.exists():
+            return Users()
         check_private(file)
         text = file.read_text(encoding="utf-8")
         users = _convert(tomllib.loads(text))
@@ -149,20 +151,28 @@ def _convert(document: dict[str, object]) -> Users:
     return users
 
 
+def _check_credentials(name: str, user: User) -> None:
+    for line in user.keys:
+        parse_key(line)
+    if user.password is not None and not user.password.startswith("$argon2id$"):
+        raise ValueError(f"`password` is not the password itself; run: ftpd user passwd {name}")
+
+
 def _check(users: Users, file: Path, text: str) -> None:
-    for name in users.users:
+    for name, user in users.users.items():
         try:
             if USER_NAME.fullmatch(name) is None:
                 raise ValueError(f"{name!r} is no name for a user: a-z, 0-9, _ . and -, at most 32")
             users.principal(name)
-            for line in users.users[name].keys:
-                parse_key(line)
+            _check_credentials(name, user)
         except (ValueError, FtpdError) as exc:
             raise UsersError(f"{file}: {_with_line(text, f'{exc} - at `$.users.{name}`')}") from exc
     for name, token in users.tokens.items():
         try:
             if users.principal(token.user, token) is None:
                 raise ValueError(f"there is no user {token.user!r}")
+            if _SHA256.fullmatch(token.sha256) is None:
+                raise ValueError("`sha256` is 64 digits of 0-9 and a-f; ftpd token create makes them")
             if token.expires is not None and token.expires.tzinfo is None:
                 raise ValueError("`expires` needs a time zone, as in 2027-01-01T00:00:00Z")
         except (ValueError, FtpdError) as exc:

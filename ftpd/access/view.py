@@ -6,6 +6,7 @@ there is told that it is not.
 
 import contextlib
 import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
@@ -21,9 +22,11 @@ from ftpd.wire.paths import RemotePath
 class View(Store):
     """A store through the eyes of a principal."""
 
-    def __init__(self, store: Store, principal: Principal) -> None:
+    def __init__(self, store: Store, principal: Principal, now: Callable[[], Principal] | None = None) -> None:
+        """See a store as a principal does; `now` gives what is left of him when an upload is to get its name."""
         self._store = store
         self._principal = principal
+        self._now = now or (lambda: principal)
         self._home = principal.home.parts
         self.durability = store.durability
         self.read_only = store.read_only
@@ -33,7 +36,8 @@ class View(Store):
         if not (Right.READ in self._principal.rights_at(path) or self._principal.sees_below(path)):
             self._check(path, Right.LIST)
         with self._errors():
-            return await self._store.stat(self._full(path), sync=sync)
+            details, tree = await self._store.stat(self._full(path), sync=sync)
+        return details, tree if Right.READ in self._principal.rights_at(path) else None  # digests tell of content
 
     async def list(self, path: RemotePath, *, long: bool) -> Listing:
         """See `Store.list`."""
@@ -64,14 +68,14 @@ class View(Store):
         inner = self._inner(plan)
         with self._errors():
             upload = await self._store.begin(inner)
-        return self._wrapped(upload)
+        return self._wrapped(upload, plan.path, inner.if_exists)
 
     async def resume(self, name: str, plan: UploadPlan) -> Upload | None:
         """See `Store.resume`."""
         inner = self._inner(plan)
         with self._errors():
             upload = await self._store.resume(name, inner)
-        return self._wrapped(upload)
+        return self._wrapped(upload, plan.path, inner.if_exists)
 
     async def put_all(self, files: Sequence[SmallFile]) -> Sequence[RemotePath | FtpdError | None]:
         """See `Store.put_all`."""
@@ -128,8 +132,19 @@ class View(Store):
     def _own(self, path: RemotePath) -> RemotePath:
         return RemotePath(path.parts[len(self._home) :])
 
-    def _wrapped(self, upload: Upload | None) -> Upload | None:
-        return _HomeUpload(upload, self._own, self._errors) if upload is not None and self._home else upload
+    def _wrapped(self, upload: Upload | None, path: RemotePath, if_exists: IfExists) -> Upload | None:
+        if upload is None:
+            return None
+
+        def check() -> None:
+            now = self._now()
+            held = now.rights_at(path)
+            replaces = if_exists is IfExists.OVERWRITE and Right.OVERWRITE not in held
+            if now.home != self._principal.home or Right.WRITE not in held or replaces:
+                code = ErrorCode.FORBIDDEN if now.grants else ErrorCode.UNAUTHORIZED
+                raise FtpdError(code, f"{path}: {self._principal.name} may not write there any more")
+
+        return _OwnUpload(upload, self._own, self._errors, check)
 
     def _outer(self, answer: RemotePath | FtpdError | None) -> RemotePath | FtpdError | None:
         if isinstance(answer, RemotePath):
@@ -145,10 +160,12 @@ class View(Store):
             raise self._stripped(exc) from exc
 
     def _stripped(self, exc: FtpdError) -> FtpdError:
-        home = "/".join(self._home) + "/"
-        if self._home and exc.message.startswith(home):
-            return FtpdError(exc.code, exc.message.removeprefix(home), **exc.facts)
-        return exc
+        if not self._home:
+            return exc
+        # Messages begin with the name they are about, or have it in quotes; the home itself has none for its user.
+        home = re.escape("/".join(self._home))
+        message = re.sub(rf"(^|['\"]){home}(?:/|: )", r"\1", exc.message, count=1)
+        return FtpdError(exc.code, message, **exc.facts)
 
 
 _DOING = {
@@ -180,21 +197,23 @@ class _FilteredListing(Listing):
 
     def _is_seen(self, name: str) -> bool:
         path = RemotePath((*self._folder.parts, name))
-        return bool(self._principal.rights_at(path) & {Right.LIST, Right.READ}) or self._principal.sees_below(path)
+        return Right.LIST in self._principal.rights_at(path) or self._principal.sees_below(path)
 
 
-class _HomeUpload(Upload):
-    """An upload whose names are those that its sender knows."""
+class _OwnUpload(Upload):
+    """An upload whose names are those that its sender knows, and who has to be allowed to have it at its end too."""
 
     def __init__(
         self,
         upload: Upload,
         own: Callable[[RemotePath], RemotePath],
         errors: Callable[[], AbstractContextManager[None]],
+        check: Callable[[], None],
     ) -> None:
         self._upload = upload
         self._own = own
         self._errors = errors
+        self._check = check
         self.name = upload.name
 
     @property
@@ -219,6 +238,11 @@ class _HomeUpload(Upload):
 
     async def publish(self, tree: Tree) -> RemotePath | None:
         """See `Upload.publish`."""
+        try:
+            self._check()
+        except FtpdError:
+            await self._upload.suspend()
+            raise
         with self._errors():
             path = await self._upload.publish(tree)
         return None if path is None else self._own(path)

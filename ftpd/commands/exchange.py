@@ -48,6 +48,8 @@ class OpenListing(NamedTuple):
     listing: Listing
     rest: list[Entry]
     """Entries that did not fit in the page before."""
+    principal: Principal
+    """Whoever may see them: it ends with his rights."""
 
 
 class Exchange(ABC):

@@ -37,14 +37,14 @@ async def ls(request: Ls, exchange: Exchange) -> Page:
         await exchange.close_listing()
         return Page(entries=page, unnameable=unnameable)
     cursor = secrets.token_hex(8)
-    exchange.listing = OpenListing(cursor, listing, rest)
+    exchange.listing = OpenListing(cursor, listing, rest, opened.principal)
     return Page(entries=page, cursor=cursor, unnameable=unnameable)
 
 
 async def _open(request: Ls, exchange: Exchange) -> OpenListing:
     opened = exchange.listing
     if request.cursor is not None:
-        if opened is None or opened.cursor != request.cursor:
+        if opened is None or (opened.cursor, opened.principal) != (request.cursor, exchange.principal):
             raise FtpdError(ErrorCode.BAD_CURSOR, "the listing of that cursor is over or never was; start again")
         return opened
     path = RemotePath.parse_folder(request.path)
@@ -56,7 +56,7 @@ async def _open(request: Ls, exchange: Exchange) -> OpenListing:
     except BaseException:
         exchange.budget.give_back()
         raise
-    exchange.listing = OpenListing("", listing, [])  # so that it is closed whatever happens next
+    exchange.listing = OpenListing("", listing, [], exchange.principal)  # so that it is closed whatever happens next
     return exchange.listing
 
 

@@ -13,7 +13,7 @@ def test_any_text_survives(tmp_path: Path, text: str) -> None:
     file = tmp_path / "users.toml"
     with edit(file) as users:
         users.users["u"] = User(rights=["full"], paths={"📷 ü": ["read"]})
-        users.tokens["t"] = Token(user="u", sha256="0", label=text, used=[text])
+        users.tokens["t"] = Token(user="u", sha256="0" * 64, label=text, used=[text])
     found = load(file)
     assert (text, [text]) == (found.tokens["t"].label, found.tokens["t"].used)
     assert {"📷 ü": ["read"]} == found.users["u"].paths

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import hashlib
+import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,8 @@ from typing import NamedTuple
 import ftpc
 from ftpc.client import Client
 from ftpc.progress import Item, Phase
+from ftpc.trust import Trust
+from ftpd.access.door import Door
 from ftpd.payload.workers import Workers
 from ftpd.server import Server
 from ftpd.store.local import LocalStore
@@ -58,13 +61,15 @@ class Service:
         """Where it is."""
         return f"127.0.0.1:{self.port}"
 
-    async def start(self, *, read_only: bool = False) -> None:
+    async def start(
+        self, *, read_only: bool = False, tls: ssl.SSLContext | None = None, door: Door | None = None
+    ) -> None:
         """Begin to serve."""
         workers = Workers()
         self._closing.callback(workers.close)
         store = LocalStore(self.root, workers, durability=Durability.NONE, read_only=read_only)
         self._closing.push_async_callback(store.close)
-        server = Server(store, 100)
+        server = Server(store, 100, tls, door)
         [(_, self.port)] = await server.start("127.0.0.1", self.port)
         self._closing.push_async_callback(server.drain, 0.0)
 
@@ -91,9 +96,9 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def connected(address: str, retries: int = 0) -> AsyncIterator[Client]:
+async def connected(address: str, retries: int = 0, trust: Trust | None = None) -> AsyncIterator[Client]:
     """Give a client of the server at an address; unless told otherwise it takes every break for the end."""
-    async with ftpc.connect(address, retries=retries) as client:
+    async with ftpc.connect(address, retries=retries, trust=trust) as client:
         yield client
 
 

@@ -173,6 +173,34 @@ def test_revoked_token(peer: Peer, root: Path) -> None:
     assert "unauthorized" == peer.refusal({"cmd": "stat", "filename": "there"})
 
 
+def test_listing_ends_with_its_rights(peer: Peer, root: Path) -> None:
+    """Who gets other rights while he lists a folder has to begin again: further pages would show what he saw before."""
+    manage(root, "user", "add", "lister", "--rights", "read-only")
+    (root / "many").mkdir()
+    for number in range(1100):
+        (root / "many" / str(number)).touch()
+    log_in(peer, root, "lister")
+    first = peer.ask({"cmd": "ls", "path": "many"})
+    file = root / ".ftpd" / "access" / "users.toml"
+    head = '[users."lister"]\nrights = '
+    file.write_text(file.read_text().replace(f'{head}["read-only"]', f'{head}["list"]'))
+    eventually(lambda: ["list"] == peer.ask({"cmd": "whoami"})["rights"], "he has other rights")
+    assert "bad_cursor" == peer.refusal({"cmd": "ls", "path": "many", "cursor": first["cursor"]})
+    assert peer.ask({"cmd": "ls", "path": "many"})["entries"]
+
+
+def test_revoked_while_it_uploads(peer: Peer, root: Path) -> None:
+    """A file that is complete after its token was revoked does not get its name, and the conversation goes on."""
+    name = log_in(peer, root, "alice")
+    peer.send({"cmd": "put", "id": 1, "filename": "too-late", "filesize": 3_000_000}, bytes(2_000_000))
+    manage(root, "token", "revoke", name)
+    time.sleep(0.6)  # the server looks at the file twice a second
+    peer.send_raw(bytes(1_000_000))
+    assert "unauthorized" == code_of(peer.read())
+    assert not (root / "too-late").exists()
+    assert peer.ask({"cmd": "ping"})["ok"]
+
+
 def test_expired_token(peer: Peer, root: Path) -> None:
     """A token that expires ends in the same way."""
     log_in(peer, root, "alice", "--expires", "2s")
@@ -205,6 +233,9 @@ def test_no_secret_in_the_log(server: ServerProcess, root: Path) -> None:
         peer.ask({"cmd": "auth", "method": "password", "user": "alice", "password": "hunter2"})
         peer.send_raw(frame({"cmd": "auth", "token": [token]}))
         peer.read()
+        peer.ask({"cmd": "auth", "method": "password", "user": "hunter2", "password": "alice"})
+    logged = [line.partition(" peer=")[2].partition(" ")[2] for line in server.log.splitlines() if " log-in " in line]
+    assert {"user=alice outcome=ok", "outcome=unauthorized", "outcome=bad_request"} <= {*logged}
     assert token not in server.log
     assert "hunter2" not in server.log
 

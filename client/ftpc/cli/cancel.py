@@ -20,6 +20,7 @@ def make_parser(verb: str) -> Parser:
     )
     parser = new_parser(verb, description, EXAMPLES)
     parser.add_argument("ids", nargs="+", metavar="JOB", help="as ftpc jobs lists them")
+    parser.set_defaults(meets=False)
     return parser
 
 

@@ -1,18 +1,21 @@
 """`ftpc login`: log in to a server, and remember how."""
 
+import asyncio
 import getpass
+import signal
 import sys
 from argparse import Namespace
 from pathlib import Path
 
 from ftpc.address import Address, parse_address
 from ftpc.cli.exits import Exit
+from ftpc.cli.meet import meet
 from ftpc.cli.options import Parser, new_parser
 from ftpc.cli.state import config_folder, remember_server
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client, connect
 from ftpc.credentials import Credentials, CredentialStore
-from ftpc.errors import FtpcError
+from ftpc.errors import FtpcError, SecretError
 from ftpc.keys import Key
 from ftpc.trust import KnownServers, Trust
 
@@ -30,6 +33,7 @@ def make_parser(verb: str) -> Parser:
     parser.add_argument("url", metavar="URL", help="the server, with its pin if it has one")
     parser.add_argument("--user", default="", metavar="NAME", help="log in with the password of a user, not a token")
     parser.add_argument("--key", metavar="FILE", help="log in with a key of SSH (of --user, by default your own name)")
+    parser.set_defaults(meets=False)  # the server that is named, not the default one
     return parser
 
 
@@ -37,20 +41,23 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     """Try the credentials, and keep them if they are right."""
     del client
     address = parse_address(args.url)
-    if not address.is_encrypted and address.host not in {"127.0.0.1", "::1", "localhost"}:
-        raise FtpcError(f"{address}: a secret is not sent in the clear; use ftpds://{address.place}")
+    if not address.is_private:
+        raise SecretError(address.place)
     known = KnownServers(config_folder() / "known_servers")
-    async with connect(args.url, connections=1, trust=Trust(known=known), retries=0) as anybody:
+    trust = Trust(args.ca and Path(args.ca), known)
+    async with connect(args.url, connections=1, trust=trust, retries=0) as anybody:
+        if address.is_encrypted:
+            await meet(anybody, terminal)
         greeting = await anybody.hello()
         if not greeting.auth:
             _remember(address, known)
             terminal.say(f"{address}: nobody has to log in there; it is the default server now")
             return Exit.OK
-    credentials = _key_of(args) if args.key else Credentials(_ask(args.user, address), args.user)
-    async with connect(args.url, trust=Trust(known=known), credentials=credentials, retries=0) as somebody:
+    credentials = _key_of(args) if args.key else Credentials(await _ask(args.user, address), args.user)
+    async with connect(args.url, trust=trust, credentials=credentials, retries=0) as somebody:
         identity = await somebody.whoami()
     _remember(address, known)
-    where = CredentialStore(config_folder()).keep(address.place, credentials)
+    where = CredentialStore(config_folder()).keep(str(address), credentials)
     terminal.say(f"logged in to {address} as {identity.user}; remembered in {where}; it is the default server now")
     return Exit.OK
 
@@ -66,12 +73,22 @@ def _key_of(args: Namespace) -> Credentials:
     return Credentials("", args.user or getpass.getuser(), key=Key(Path(args.key).expanduser(), ask))
 
 
-def _ask(user: str, address: Address) -> str:
+async def _ask(user: str, address: Address) -> str:
     """Ask for the secret; it is never on a command line."""
     if sys.stdin is None or not sys.stdin.isatty():
         secret = sys.stdin.readline().strip("\r\n") if sys.stdin is not None else ""
     else:
-        secret = getpass.getpass(f"{f'password of {user}' if user else 'token'} for {address}: ")
+        # The loop's handler would be called at the end of the line.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            secret = getpass.getpass(f"{f'password of {user}' if user else 'token'} for {address}: ")
+        except (KeyboardInterrupt, EOFError):
+            signal.signal(signal.SIGINT, before)
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.sleep(1)  # until the signal is seen
+            raise
+        finally:
+            signal.signal(signal.SIGINT, before)
     if not secret:
         raise FtpcError("nothing was given to log in with")
     return secret

@@ -18,13 +18,15 @@ EXAMPLES = """\
 def make_parser(verb: str) -> Parser:
     """Make the parser of its command line."""
     description = "Forget how to log in to a server. The token stays valid; ftpd token revoke ends it."
-    return new_parser(verb, description, EXAMPLES)
+    parser = new_parser(verb, description, EXAMPLES)
+    parser.set_defaults(meets=False)
+    return parser
 
 
 async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     """Forget it."""
     del args
-    was_known = CredentialStore(config_folder()).forget(client.address.place)
+    was_known = CredentialStore(config_folder()).forget(str(client.address))
     forget_server(client.address)
     terminal.say(f"{client.address}: {'forgotten' if was_known else 'there was nothing to forget'}")
     return Exit.OK

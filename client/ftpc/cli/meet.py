@@ -20,11 +20,21 @@ async def meet(client: Client, terminal: Terminal) -> None:
     try:
         await client.hello()
     except UnknownServerError as exc:
-        if sys.stdin is None or not sys.stdin.isatty() or terminal.json:
+        if sys.stdin is None or not sys.stdin.isatty() or not terminal.stderr.isatty() or terminal.json:
             raise
-        terminal.say(f"{exc.place} was never seen before. Its certificate is sha256:{exc.pin}")
-        terminal.say("Is that what the server itself shows? yes or no:")
-        answer = await asyncio.to_thread(sys.stdin.readline)
-        if answer.strip().lower() not in {"y", "yes"}:
+        question = f"{exc.place} was never seen before. Its certificate is sha256:{exc.pin}\n"
+        print(f"{question}Is that what the server itself shows? yes or no:", file=terminal.stderr, flush=True)
+        if (await _line()).strip().lower() not in {"y", "yes"}:
             raise
         KnownServers(config_folder() / "known_servers").remember(exc.place, exc.pin)
+
+
+async def _line() -> str:
+    """Read a line that somebody types. No thread waits for it, which nothing could interrupt."""
+    loop, typed = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(sys.stdin, typed.set)
+    try:
+        await typed.wait()
+    finally:
+        loop.remove_reader(sys.stdin)
+    return sys.stdin.readline()

@@ -8,7 +8,7 @@ from ftpc.cli.get import tell_of_get
 from ftpc.cli.jobs import Outcome, pick_display, run_job
 from ftpc.cli.options import Parser, add_jobs, add_patience, add_streams, new_parser
 from ftpc.cli.put import tell_of_put
-from ftpc.cli.state import state_folder
+from ftpc.cli.state import state_folder, trust_and_credentials
 from ftpc.cli.terminal import Terminal
 from ftpc.cli.unfinished import EXAMPLES, pick
 from ftpc.client import Client, connect
@@ -24,6 +24,7 @@ def make_parser(verb: str) -> Parser:
     add_jobs(parser)
     add_streams(parser)
     add_patience(parser)
+    parser.set_defaults(meets=False)  # every job knows its own server
     return parser
 
 
@@ -38,9 +39,12 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     display.expect(len(jobs), sum(job.size for job in jobs))
 
     async def go_on(job: Unfinished, progress: Progress) -> Outcome:
+        trust, credentials = trust_and_credentials(job.task.server, args)
         async with connect(
             job.task.server,
             streams=args.streams,
+            trust=trust,
+            credentials=credentials,
             connect_timeout_s=args.connect_timeout,
             stall_timeout_s=args.stall_timeout,
             retries=args.retries,

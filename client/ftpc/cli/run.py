@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Protocol, TextIO, cast
 
 from ftpc.cli.exits import Exit, exit_of
 from ftpc.cli.options import Parser
-from ftpc.cli.state import config_folder, has_credentials
+from ftpc.cli.state import trust_and_credentials
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client, connect
 from ftpc.connection import STREAMS
-from ftpc.errors import AddressError, FtpcError, LocalFileError
+from ftpc.errors import FtpcError, LocalFileError
 
 if TYPE_CHECKING:
     from ftpc.credentials import Credentials
@@ -75,7 +75,7 @@ def _abandon(stream: TextIO) -> None:
 
 async def _connected(code: Verb, args: Namespace, terminal: Terminal) -> Exit:
     async with _client_for(args) as client:
-        if client.address.is_encrypted and not hasattr(args, "url"):
+        if client.address.is_encrypted and getattr(args, "meets", True):
             from ftpc.cli.meet import meet
 
             await meet(client, terminal)
@@ -109,21 +109,7 @@ def _trust_and_credentials(args: Namespace) -> "tuple[Trust | None, Credentials 
         from ftpc.cli.shared import ask_for_share
 
         return ask_for_share(args)
-    if args.cert and not args.server.startswith("ftpds://"):
-        raise AddressError(f"--cert: a certificate is shown to encrypted servers only: ftpds://, not {args.server}")
-    if not args.server.startswith("ftpds://") and not has_credentials():
-        return None, None
-    from pathlib import Path
-
-    from ftpc.address import parse_address
-    from ftpc.credentials import CredentialStore
-    from ftpc.trust import KnownServers, Trust
-
-    own = args.cert and Path(args.cert), args.cert_key and Path(args.cert_key)
-    trust = Trust(args.ca and Path(args.ca), KnownServers(config_folder() / "known_servers"), *own)
-    if args.cert:  # nothing else is shown
-        return trust, None
-    return trust, CredentialStore(config_folder()).get(parse_address(args.server).place)
+    return trust_and_credentials(args.server, args)
 
 
 async def _interruptible(work: Coroutine[None, None, Exit], terminal: Terminal) -> Exit:

@@ -1,13 +1,17 @@
 """What is remembered for this user on this machine: unfinished transfers, servers, credentials."""
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from pathlib import Path
 
     from ftpc.address import Address
+    from ftpc.credentials import Credentials
+    from ftpc.trust import Trust
 
 
 def state_folder() -> "Path":
@@ -56,6 +60,36 @@ def remember_server(address: "Address") -> None:
 
 def forget_server(address: "Address") -> None:
     """Make it the default no more."""
-    known = default_server()
-    if known is not None and known.removeprefix("ftpd://").partition("/")[0] in str(address):
-        (config_folder() / "server").unlink(missing_ok=True)
+    from ftpc.address import parse_address
+    from ftpc.errors import AddressError
+
+    with contextlib.suppress(AddressError):
+        if (known := default_server()) is not None and str(parse_address(known)) == str(address):
+            (config_folder() / "server").unlink(missing_ok=True)
+
+
+def trust_and_credentials(server: str, args: "Namespace") -> "tuple[Trust | None, Credentials | None]":
+    """Give how a server proves who it is, and what is shown to it: a certificate, or what was kept for exactly it.
+
+    Raises:
+        FtpcError: what is remembered can not be read, or the address not be understood.
+    """
+    is_encrypted = server.startswith("ftpds://")
+    if args.cert and not is_encrypted:
+        from ftpc.errors import AddressError
+
+        raise AddressError(f"--cert: a certificate is shown to encrypted servers only: ftpds://, not {server}")
+    if not is_encrypted and not has_credentials():
+        return None, None
+    from pathlib import Path
+
+    from ftpc.address import parse_address
+    from ftpc.credentials import CredentialStore
+    from ftpc.trust import KnownServers, Trust
+
+    authority, own, key = (Path(file) if file else None for file in (args.ca, args.cert, args.cert_key))
+    trust = Trust(authority, KnownServers(config_folder() / "known_servers"), own, key)
+    if own is not None:  # nothing else is shown
+        return trust, None
+    # By scheme and place: what was kept for an encrypted server is never shown to whoever is there unencrypted.
+    return trust, CredentialStore(config_folder()).get(str(parse_address(server)))

@@ -22,7 +22,9 @@ EXAMPLES = """\
 
 def make_parser(verb: str) -> Parser:
     """Make the parser of its command line."""
-    return new_parser(verb, "List the transfers that were broken off on this machine.", EXAMPLES)
+    parser = new_parser(verb, "List the transfers that were broken off on this machine.", EXAMPLES)
+    parser.set_defaults(meets=False)
+    return parser
 
 
 async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
