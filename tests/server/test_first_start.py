@@ -70,7 +70,7 @@ def test_first_and_second_start(tmp_path: Path) -> None:
             {"cmd": "auth", "token": token},
             {"cmd": "put", "filename": "x", "filesize": 0},
         )
-        assert ["token", "password"] == hello["auth"]
+        assert ["token", "password", "key"] == hello["auth"]
         assert [False, True, True] == [reply["ok"] for reply in (nobody, auth, put)]
         assert "owner" == auth["user"]
         assert token not in server.log + login + where + server.first_line
