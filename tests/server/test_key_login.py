@@ -146,6 +146,7 @@ def test_signature_of_something_else(peer: Peer, certificate: bytes, spoil: Spoi
         ("alice", "ssh-rsa " + public(ED).split()[1], ED),
         ("alice", "x" * 3_000, ED),
     ],
+    ids=["stranger", "other signer", "other user", "no user", "anonymous", "nothing", "cut", "other kind", "long"],
 )
 def test_wrong_key(peer: Peer, certificate: bytes, user: str, key: str, signer: Private) -> None:
     """Unknown users, unknown keys and wrong signatures look all the same."""
@@ -224,6 +225,7 @@ def test_not_in_the_clear(root: Path, tmp_path: Path) -> None:
     ["", "x", "ssh-dss AAAA", "ssh-ed25519 AAAA", "ssh-ed25519 " + "A" * 68, 'from="x" ' + public(ED),
      public(rsa.generate_private_key(65537, 1024)),  # noqa: S505 (it is to be refused)
      "-----BEGIN OPENSSH PRIVATE KEY-----"],
+    ids=["empty", "no key", "dss", "cut", "zeros", "options", "short rsa", "private"],
 )  # fmt: skip
 def test_key_that_can_not_be_used(root: Path, line: str) -> None:
     """What is no public key, or a weak one, is not added, and said in one line."""
