@@ -12,6 +12,9 @@ DEFAULT_PORT = 9527
 DEFAULT_SERVER = f"127.0.0.1:{DEFAULT_PORT}"
 
 _HOST_PORT = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^:\[\]/@]+))(?::(?P<port>\d+))?")
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+"""Hosts that are this machine, whatever is between."""
+
 _PIN = re.compile(r"sha256:([0-9a-fA-F]{64})")
 
 
@@ -37,7 +40,7 @@ class Address(NamedTuple):
     @property
     def is_private(self) -> bool:
         """Whether nobody on the way can listen: a secret may be sent."""
-        return self.is_encrypted or self.host in {"127.0.0.1", "::1", "localhost"}
+        return self.is_encrypted or self.host in LOOPBACK
 
     @property
     def url(self) -> str:

@@ -15,8 +15,6 @@ from ftpc.errors import AddressError
 
 _TOKEN = re.compile(r"[#&]token=(ftk_[A-Za-z0-9_-]+)$")
 
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-
 
 class ShareCode(NamedTuple):
     """A share, as it is handed over."""
@@ -60,6 +58,6 @@ def parse_share(text: str) -> ShareCode:
     if found is None or "://" not in text:
         raise AddressError("this is no share code; it is one line: ftpds://HOST:PORT/PATH#…token=ftk_…")
     address = parse_address(text[: found.start()])
-    if not address.is_encrypted and address.host not in LOOPBACK:
+    if not address.is_private:
         raise AddressError(f"{address}: a secret is not sent in the clear; the share code must begin with ftpds://")
     return ShareCode(address, found[1])

@@ -4,19 +4,20 @@ import argparse
 import time
 from argparse import Namespace
 
+from ftpc.address import LOOPBACK
 from ftpc.cli.exits import Exit
 from ftpc.cli.options import Parser, new_parser
 from ftpc.cli.state import config_folder
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
-from ftpc.share import LOOPBACK, ShareCode
+from ftpc.share import ShareCode
 from ftpc.ui.text import safe_text
 from ftpd.wire.messages import SharedPath
 
 EXAMPLES = """\
   ftpc share report.pdf                     prints a share code: one line to hand over
   ftpc share photos --expires 12h           a folder, until tonight
-  ftpc share inbox --upload --label "for Bo"   somebody may bring files, and see none
+  ftpc share inbox --upload --label scans   somebody may bring files, and see none
   ftpc share report.pdf --count 1           good for one command
   ftpc share list
   ftpc share revoke 0a1b2c3d4e
