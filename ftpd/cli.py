@@ -87,6 +87,7 @@ async def _serve(config: Config, entrance: Entrance) -> int:
         log.info("stopping: running transfers have %g s to finish", config.grace_s)
         await server.drain(config.grace_s)
     finally:
+        await server.drain(0.0)  # if it did not come to that
         await store.close()
         workers.close()
     return EXIT_OK
