@@ -90,7 +90,7 @@ def confine(mode: Sandbox, version: int, *, write: Iterable[Path], read: Iterabl
         missing = "this kernel has no Landlock, or one that is too old, switched off or forbidden (Linux 5.19 has it)"
         if mode is Sandbox.REQUIRE:
             raise SandboxError(f"--sandbox require: {missing}; --sandbox auto does without it")
-        log.info("no sandbox: %s", missing)
+        log.info("no sandbox", extra={"outcome": missing})
         return
     write, read = [*write], [*read]
     try:
@@ -98,11 +98,11 @@ def confine(mode: Sandbox, version: int, *, write: Iterable[Path], read: Iterabl
     except OSError as exc:
         if mode is Sandbox.REQUIRE:
             raise SandboxError(f"--sandbox require: Landlock: {exc.strerror}; --sandbox auto does without it") from exc
-        log.warning("no sandbox: Landlock: %s", exc.strerror)
+        log.warning("no sandbox", extra={"outcome": f"Landlock: {exc.strerror}"})
         return
     places = {place.resolve() for place in (*write, *read) if place.exists()}
     outermost = sorted(str(place) for place in places if not places.intersection(place.parents))
-    log.info("sandbox: Landlock %d keeps this process to the program and %s", version, ", ".join(outermost))
+    log.info("sandbox", extra={"path": ", ".join(outermost), "outcome": f"Landlock {version}"})
 
 
 def restrict(version: int, *, write: Iterable[Path], read: Iterable[Path]) -> None:
