@@ -335,7 +335,7 @@ class Channel:
 
     def abort(self) -> None:
         """Close at once; what is queued is lost."""
-        # A transport with TLS that is closed already has lost its protocol, and Python 3.11.2 (Debian 12) trips over it.
+        # A transport with TLS that is closed already has no protocol any more; Python 3.11.2 (Debian 12) trips over it.
         with contextlib.suppress(AttributeError):
             self.writer.transport.abort()
 
