@@ -119,8 +119,8 @@ class Client:
         """
         from pathlib import Path
 
+        from ftpc.transfer.plan import Plan
         from ftpc.transfer.put import put_file, put_stream
-        from ftpc.transfer.upload import Plan
 
         if remote is None:
             if isinstance(source, int):

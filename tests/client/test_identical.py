@@ -7,6 +7,7 @@ import pytest
 
 import ftpc
 from ftpc import IfExists
+from ftpd.payload import channel
 from ftpd.wire.digests import tree_of
 from tests.client.command import Ftpc
 from tests.client.proxy import Proxy
@@ -39,6 +40,19 @@ async def test_the_same_again(service: Service, proxy: Proxy, folder: Path, size
     assert before.st_ctime_ns == (service.root / "a").stat().st_ctime_ns
     assert {"comparing", "sending"} >= {moment.phase for moment in recorder.moments}
     assert size == recorder.moments[-1].done
+
+
+async def test_the_same_again_on_a_long_path(
+    service: Service, proxy: Proxy, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the upload is opened in the same breath as the question is asked, it is dropped again."""
+    path = await _put(service, folder)
+    monkeypatch.setattr(channel, "LONG_S", 0.0)
+    async with connected(proxy.address) as client:
+        result = await client.put(path)
+    assert (True, True, SIZE) == (result.identical, result.skipped, result.size)
+    assert proxy.up.count < 2000
+    assert ([], ["a"]) == (service.partials(), service.published())
 
 
 @pytest.mark.parametrize("place", [0, 8 * MIB, SIZE - 1])

@@ -9,12 +9,17 @@ from ftpd.wire.limits import DIGEST_SIZE, MAX_STREAM_CHUNKS, MIN_CHUNK
 from ftpd.wire.messages import EntryType, Stat, Status, Stored
 
 
-async def find_identical(
+async def ask_for_tree(connection: Connection, remote: str) -> None:
+    """Ask what the server has. More may be asked for behind it before `compare` reads the reply."""
+    await connection.send(Stat(filename=remote, leaves=True))
+
+
+async def compare(
     connection: Connection, source: LocalSource, remote: str, item: Item, progress: Progress, *, preserve: bool
 ) -> Stored | None:
     """Tell whether the remote file is what is to be sent, by its digests. Stops reading at the first chunk that is not.
 
-    With `preserve` its time and mode have to be the same as well. Cancelling is safe.
+    `ask_for_tree` has been sent before. With `preserve` time and mode have to be the same as well. Cancelling is safe.
 
     Raises:
         ChangedError: the local file changed meanwhile.
@@ -22,7 +27,7 @@ async def find_identical(
     """
     try:
         async with connection.patience():
-            status = await connection.ask(Stat(filename=remote, leaves=True), Status)
+            status = await connection.read_reply(Status)
             tree = await read_tree(connection, status)
     except RefusedError:
         return None  # mostly because it is not there; whatever else it is, the upload will hear of it

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from ftpc.connection import Connection
 from ftpc.errors import FtpcError, RefusedError
+from ftpc.transfer.plan import Streams
 from ftpc.transfer.retry import is_temporary
-from ftpc.transfer.streams import Streams
 from ftpc.transfer.tasks import errors_of_a_group
 from ftpd.wire.errors import ErrorCode
 from ftpd.wire.messages import Get

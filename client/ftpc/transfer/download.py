@@ -10,7 +10,7 @@ from ftpc.errors import DamagedError, GarbledError, IntegrityError, RefusedError
 from ftpc.progress import Item, Progress
 from ftpc.transfer.compare import read_tree
 from ftpc.transfer.convoy import Convoy
-from ftpc.transfer.streams import Streams
+from ftpc.transfer.plan import Streams
 from ftpd.payload.receive import PayloadReader
 from ftpd.wire.digests import Buffer, Digest, Tree, TreeHasher, chunk_count, size_of_chunk
 from ftpd.wire.errors import ErrorCode

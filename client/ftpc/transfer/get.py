@@ -12,8 +12,8 @@ from ftpc.pool import Pool
 from ftpc.progress import Item, Phase, Progress, shown
 from ftpc.results import GetResult
 from ftpc.transfer.download import Download, Shown, download
+from ftpc.transfer.plan import Streams
 from ftpc.transfer.retry import persist
-from ftpc.transfer.streams import Streams
 from ftpd.wire.messages import Content, Get
 
 

@@ -9,9 +9,10 @@ from ftpc.jobs import Memory
 from ftpc.pool import Pool
 from ftpc.progress import Item, Phase, Progress, shown
 from ftpc.results import PutResult
+from ftpc.transfer.plan import Plan, Streams
 from ftpc.transfer.retry import persist
-from ftpc.transfer.streams import Streams
-from ftpc.transfer.upload import Plan, upload_file, upload_stream
+from ftpc.transfer.upload import upload_file
+from ftpc.transfer.upload_stream import upload_stream
 from ftpc.upload_job import StoredUploadJob, UploadJob
 from ftpd.wire.limits import SMALL_PUT
 from ftpd.wire.messages import IfExists, Stored

@@ -19,8 +19,8 @@ from ftpc.errors import ChangedError, FtpcError, RefusedError
 from ftpc.files import LocalSource
 from ftpc.progress import Phase
 from ftpc.transfer.flight import Cargo, Flight, confirming
+from ftpc.transfer.plan import Streams
 from ftpc.transfer.retry import is_temporary
-from ftpc.transfer.streams import Streams
 from ftpc.transfer.tasks import errors_of_a_group
 from ftpc.upload_job import UploadJob
 from ftpd.payload.send import open_outlet
