@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ftpd import __version__
+from ftpd.admission import MAX_PER_SOURCE
 from ftpd.config import Config
 from ftpd.log import LogFormat
 from ftpd.wire.messages import Durability
@@ -51,6 +52,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
         durability=args.durability,
         grace_s=args.grace,
         max_connections=args.max_connections,
+        max_per_source=args.max_per_source,
         partial_ttl_s=args.partial_ttl,
         log_format=args.log_format,
         insecure=args.insecure,
@@ -91,6 +93,7 @@ def _parser(config: Config) -> Parser:
     )
     add("--grace", _seconds, config.grace_s, "SECONDS", "how long running transfers may go on after SIGTERM")
     add("--max-connections", _count, config.max_connections, "N", "connections served at the same time")
+    add("--max-per-source", _count_or_none, None, "N", _PER_SOURCE)
     add("--partial-ttl", _duration, "7d", "TIME", "how long unfinished uploads are kept, as in 7d or 12h")
     add("--log-format", _choice(LogFormat), config.log_format, "text|json", "how log lines on standard error look")
     add_flag("--tls", "speak TLS with a key of our own; without saying so where other machines can connect")
@@ -123,6 +126,9 @@ def _from_environment(parser: argparse.ArgumentParser, environment: Mapping[str,
     return values
 
 
+_PER_SOURCE = (
+    f"connections from one IPv4 address or IPv6 /64; 0: no limit (default: {MAX_PER_SOURCE}, none for this machine)"
+)
 _NOT_FROM_ENVIRONMENT = {"--help", "--version"}
 
 
@@ -142,6 +148,10 @@ def _times(text: str) -> int:
 
 def _count(text: str) -> int:
     return _number(text, 1, 1_000_000)
+
+
+def _count_or_none(text: str) -> int:
+    return _number(text, 0, 1_000_000)
 
 
 def _number(text: str, low: int, high: int) -> int:

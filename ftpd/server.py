@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import resource
 import socket
 import ssl
+from collections.abc import Callable
 
 from ftpd.access.door import Door
+from ftpd.admission import Admission, Visit
 from ftpd.commands.exchange import Budget
 from ftpd.handshake import shake_hands
 from ftpd.payload.channel import Channel, ChannelProtocol
@@ -50,10 +53,16 @@ class Server:
     """
 
     def __init__(
-        self, store: Store, max_connections: int, tls: ssl.SSLContext | None = None, door: Door | None = None
+        self,
+        store: Store,
+        max_connections: int,
+        tls: ssl.SSLContext | None = None,
+        door: Door | None = None,
+        max_per_source: int | None = None,
     ) -> None:
         self._store = store
         self._door = door or Door()
+        self._admission = Admission(max_per_source, needs_login=bool(self._door.methods))
         self._tls = tls
         self.max_connections = min(max_connections, _affordable_connections())
         if self.max_connections < max_connections:
@@ -131,40 +140,68 @@ class Server:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                sock, _ = await loop.sock_accept(listener)
+                sock, address = await loop.sock_accept(listener)
+                visit = self._admission.enter(address[0])
+                admit = functools.partial(self._admit, visit)
                 if self._tls is not None:
-                    self._encrypt(sock, self._tls)
-                else:
-                    await loop.connect_accepted_socket(lambda: ChannelProtocol(self._admit), sock)
+                    self._encrypt(sock, self._tls, visit, admit)
+                    continue
+                try:
+                    await loop.connect_accepted_socket(functools.partial(ChannelProtocol, admit), sock)
+                finally:
+                    self._forget(visit)
             except ConnectionError:  # gone before it was let in
                 continue
             except OSError as exc:
                 log.warning("nobody is let in for %g s: %s", PAUSE_S, exc)
                 await asyncio.sleep(PAUSE_S)
 
-    def _encrypt(self, sock: socket.socket, tls: ssl.SSLContext) -> None:
-        """Let somebody in after a handshake, which must not keep others waiting."""
-        if len(self._handshakes) >= MAX_HANDSHAKES:
+    def _encrypt(
+        self, sock: socket.socket, tls: ssl.SSLContext, visit: Visit, admit: Callable[[Channel], None]
+    ) -> None:
+        """Let somebody in after a handshake, which must not keep others waiting.
+
+        Who is refused hears so in private as well, as long as few are: a handshake costs more than a farewell.
+        """
+        most = MAX_HANDSHAKES if visit.refusal is None else MAX_FAREWELLS
+        if len(self._handshakes) >= most:
             sock.close()
+            self._forget(visit)
             return
-        task = asyncio.get_running_loop().create_task(shake_hands(sock, tls, lambda: ChannelProtocol(self._admit)))
+        shaking = shake_hands(sock, tls, functools.partial(ChannelProtocol, admit))
+        task = asyncio.get_running_loop().create_task(shaking)
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
+        task.add_done_callback(lambda _: self._forget(visit))
 
-    def _admit(self, channel: Channel) -> None:
-        if len(self._sessions) >= self.max_connections:
-            self._turn_away(channel)
+    def _forget(self, visit: Visit) -> None:
+        """Take note that nothing has become of a connection, unless something has."""
+        if not visit.is_admitted:
+            self._admission.leave(visit)
+
+    def _admit(self, visit: Visit, channel: Channel) -> None:
+        if visit.refusal is not None:
+            self._turn_away(channel, visit.refusal)
             return
-        session = Session(channel, self._store, self._limits, self._budget, self._door)
+        if len(self._sessions) >= self.max_connections:
+            message = f"the server has {self.max_connections} connections, which is its limit; try again later"
+            self._turn_away(channel, message)
+            return
+        session = Session(channel, self._store, self._limits, self._budget, self._door, visit.caller)
+        visit.is_admitted = True
+        visit.is_stranger = lambda: session.is_stranger
         task = asyncio.get_running_loop().create_task(session.run())
         self._sessions[session] = task
-        task.add_done_callback(lambda _: self._sessions.pop(session))
+        task.add_done_callback(lambda _: self._end(session, visit))
 
-    def _turn_away(self, channel: Channel) -> None:
+    def _end(self, session: Session, visit: Visit) -> None:
+        del self._sessions[session]
+        self._admission.leave(visit)
+
+    def _turn_away(self, channel: Channel, message: str) -> None:
         if len(self._farewells) >= MAX_FAREWELLS:
             channel.abort()
             return
-        message = f"the server has {self.max_connections} connections, which is its limit; try again later"
         task = asyncio.get_running_loop().create_task(channel.refuse(encode_refusal(ErrorCode.BUSY, message)))
         self._farewells.add(task)
         task.add_done_callback(self._farewells.discard)

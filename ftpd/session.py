@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from ftpd.access.door import Door, Login
+from ftpd.access.penalties import Caller
 from ftpd.access.rights import ANONYMOUS, NOBODY
 from ftpd.access.view import View
 from ftpd.commands.account import MOST_TRIES
@@ -70,8 +71,10 @@ class Session(Exchange):
 
     _all_held: ClassVar[int] = 0
 
-    def __init__(self, channel: Channel, store: Store, limits: dict[str, int], budget: Budget, door: Door) -> None:
-        super().__init__(budget, door)
+    def __init__(
+        self, channel: Channel, store: Store, limits: dict[str, int], budget: Budget, door: Door, caller: Caller
+    ) -> None:
+        super().__init__(budget, door, caller)
         self._whole_store = store
         self.limits = limits
         self._login: Login | None = None
@@ -91,6 +94,11 @@ class Session(Exchange):
 
     def __repr__(self) -> str:
         return f"<Session {self._peer} {'idle' if self._requests.resting else 'running'} {len(self.uploads)} uploads>"
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether nobody has logged in, so that nothing may be done here."""
+        return self.principal is NOBODY
 
     async def run(self) -> None:
         """Serve until the conversation ends. Never raises; cancelling ends it at once, leaving nothing half done."""
@@ -113,7 +121,7 @@ class Session(Exchange):
 
     def _expel(self, task: "asyncio.Task[None] | None") -> None:
         """End the conversation if nobody has logged in by now, however busy it is."""
-        if self.principal is NOBODY and task is not None:
+        if self.is_stranger and task is not None:
             self._is_late = True
             task.cancel()
 

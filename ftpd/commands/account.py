@@ -18,10 +18,11 @@ async def auth(request: Auth, exchange: Exchange) -> Identity:
     if exchange.uploads or exchange.listing:
         raise BadRequestError("auth: there are uploads or listings open on this connection")
     exchange.tries += 1
-    if request.method is AuthMethod.TOKEN:
-        login = await door.by_token(request.token)
-    else:
-        login = await door.by_password(request.user, request.password)
+    with exchange.caller.trying(request.method):
+        if request.method is AuthMethod.TOKEN:
+            login = await door.by_token(request.token)
+        else:
+            login = await door.by_password(request.user, request.password)
     exchange.tries = 0
     exchange.let_in(login)
     return _identity(exchange)

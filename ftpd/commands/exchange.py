@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 from ftpd.access.door import Door, Login
+from ftpd.access.penalties import Caller
 from ftpd.access.rights import Principal
 from ftpd.payload.direct import Stretch
 from ftpd.payload.files import Source
@@ -75,9 +76,10 @@ class Exchange(ABC):
     principal: Principal
     """Who is asking."""
 
-    def __init__(self, budget: Budget, door: Door) -> None:
+    def __init__(self, budget: Budget, door: Door, caller: Caller) -> None:
         self.budget = budget
         self.door = door
+        self.caller = caller
         self.tries = 0
         """How often in a row wrong credentials were shown."""
         self.uploads: dict[str, OpenUpload] = {}
