@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Callable
 
 from ftpd.access.door import Door
+from ftpd.access.quotas import Stores
 from ftpd.admission import Admission, Visit
 from ftpd.commands.exchange import Budget
 from ftpd.handshake import shake_hands
@@ -60,7 +61,7 @@ class Server:
         door: Door | None = None,
         max_per_source: int | None = None,
     ) -> None:
-        self._store = store
+        self._stores = Stores(store)
         self._door = door or Door()
         self._admission = Admission(max_per_source, needs_login=bool(self._door.methods))
         self._tls = tls
@@ -187,7 +188,7 @@ class Server:
             message = f"the server has {self.max_connections} connections, which is its limit; try again later"
             self._turn_away(channel, message)
             return
-        session = Session(channel, self._store, self._limits, self._budget, self._door, visit.caller)
+        session = Session(channel, self._stores, self._limits, self._budget, self._door, visit.caller)
         visit.is_admitted = True
         visit.is_stranger = lambda: session.is_stranger
         task = asyncio.get_running_loop().create_task(session.run())

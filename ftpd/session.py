@@ -17,8 +17,8 @@ from typing import ClassVar
 
 from ftpd.access.door import Door, Login
 from ftpd.access.penalties import Caller
-from ftpd.access.rights import ANONYMOUS, NOBODY
-from ftpd.access.view import View
+from ftpd.access.quotas import Stores
+from ftpd.access.rights import NOBODY
 from ftpd.commands.account import MOST_TRIES
 from ftpd.commands.exchange import Budget, Exchange
 from ftpd.commands.get import Answered, get_all
@@ -30,7 +30,6 @@ from ftpd.payload.files import Source
 from ftpd.payload.receive import PayloadReader
 from ftpd.payload.send import send_payload
 from ftpd.requests import STALL_S, Requests, find_command, is_whole_get, silence
-from ftpd.store.base import Store
 from ftpd.wire.digests import Buffer, Digest
 from ftpd.wire.errors import BadFrameError, ErrorCode, FtpdError
 from ftpd.wire.frames import Header
@@ -72,10 +71,10 @@ class Session(Exchange):
     _all_held: ClassVar[int] = 0
 
     def __init__(
-        self, channel: Channel, store: Store, limits: dict[str, int], budget: Budget, door: Door, caller: Caller
+        self, channel: Channel, stores: Stores, limits: dict[str, int], budget: Budget, door: Door, caller: Caller
     ) -> None:
         super().__init__(budget, door, caller)
-        self._whole_store = store
+        self._stores = stores
         self.limits = limits
         self._login: Login | None = None
         self.principal = NOBODY
@@ -221,7 +220,7 @@ class Session(Exchange):
         if principal != self.principal or self.principal is NOBODY:
             self.principal = principal
             self._requests.header_limit = MAX_HEADER if principal.grants else MAX_STRANGERS_HEADER
-            self.store = self._whole_store if principal is ANONYMOUS else View(self._whole_store, principal)
+            self.store = self._stores.of(principal)
 
     async def _answer(self, header: Header) -> None:
         """Run one request, and say what came of it."""

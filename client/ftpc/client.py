@@ -21,6 +21,8 @@ from ftpd.wire.messages import (
     Algorithm,
     Checksum,
     Content,
+    Df,
+    Disk,
     Get,
     Greeting,
     Identity,
@@ -385,6 +387,10 @@ class Client:
     async def whoami(self) -> Identity:
         """Tell who is logged in, and what he may do."""
         return await self._ask(Whoami(), Identity)
+
+    async def df(self) -> Disk:
+        """Tell how much room there is on the server's disk, and in the quota of whoever asks."""
+        return await self._ask(Df(), Disk)
 
     async def stat(self, remote: str) -> Status:
         """Tell what a name is. An empty name is the folder that names are relative to."""

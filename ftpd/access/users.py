@@ -5,6 +5,9 @@
     rights = ["list", "read", "write", "overwrite", "delete"]
     password = "$argon2id$…"
 
+    quota = "10G"
+    quota_files = 100000
+
     [users.alice.paths]
     "inbox" = ["write"]
 
@@ -28,7 +31,8 @@ from pathlib import Path
 
 import msgspec
 
-from ftpd.access.rights import ROOT, Grant, Principal, narrowed, parse_rights
+from ftpd.access.amounts import parse_amount
+from ftpd.access.rights import ROOT, Grant, Principal, Quota, narrowed, parse_rights
 from ftpd.tls import IdentityError, check_private
 from ftpd.wire.errors import FtpdError
 from ftpd.wire.paths import RemotePath
@@ -49,6 +53,8 @@ class User(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     home: str = ""
     paths: dict[str, list[str]] = {}
     password: str | None = None
+    quota: str = ""
+    quota_files: int | None = None
 
 
 class Token(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -81,11 +87,15 @@ class Users(msgspec.Struct, forbid_unknown_fields=True):
             return None
         grants = [Grant(ROOT, parse_rights(user.rights))]
         grants += [Grant(RemotePath.parse(path), parse_rights(words)) for path, words in user.paths.items()]
-        principal = Principal(name, tuple(grants), RemotePath.parse_folder(user.home))
+        principal = Principal(name, tuple(grants), RemotePath.parse_folder(user.home), _quota(user))
         if token is None or (token.rights is None and not token.path):
             return principal
         rights = None if token.rights is None else parse_rights(token.rights)
         return narrowed(principal, RemotePath.parse_folder(token.path), rights)
+
+
+def _quota(user: User) -> Quota:
+    return Quota(parse_amount(user.quota) if user.quota else None, user.quota_files)
 
 
 def load(file: Path) -> Users:

@@ -95,7 +95,7 @@ class _Chunks(OpenChunk):
             request = parse(header, Chunk) if header.get("cmd") == "chunk" else None
             if request is None or request.upload != self._opened.upload.name or not request.size:
                 return None
-            if request.index in self._opened.upload.leaves:
+            if request.index in self._opened.upload.leaves or not self._opened.upload.takes_runs:
                 return None
             _check_place(request, self._opened)
             place = self._place(request)

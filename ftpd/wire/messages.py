@@ -102,6 +102,10 @@ class Whoami(Request, tag="whoami"):
     """Ask who is logged in."""
 
 
+class Df(Request, tag="df"):
+    """Ask how much room there is."""
+
+
 class Put(Request, tag="put"):
     """Store one file whose bytes follow at once."""
 
@@ -230,6 +234,17 @@ class Identity(Reply):
 
     user: str
     rights: list[str]
+
+
+class Disk(Reply):
+    """How much room there is on the server's disk; and of the quota of whoever asks, if he has one."""
+
+    total: int
+    free: int
+    used: int | None = None
+    quota: int | None = None
+    files: int | None = None
+    quota_files: int | None = None
 
 
 class Stored(Reply):
