@@ -6,7 +6,7 @@ from tests.store.helpers import ROOT, path_of, put
 
 
 async def test_usage(store: Store) -> None:
-    """What lies beneath a folder is counted, at any depth, and nothing beside it; a folder that is not there is empty."""
+    """What lies beneath a folder is counted at any depth, and nothing beside it; a folder that is missing is empty."""
     await put(store, "a/b/c", bytes(1000))
     await put(store, "a/d", bytes(20))
     await put(store, "ab", bytes(3))
