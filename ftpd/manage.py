@@ -56,7 +56,11 @@ def _add_user(args: argparse.Namespace, file: Path) -> None:
         if args.name in users.users:
             raise UsersError(f"there is a user {args.name} already; ftpd user rm {args.name} removes it")
         users.users[args.name] = User(
-            rights=args.rights, home=args.home, quota=args.quota or "", quota_files=args.quota_files or None
+            rights=args.rights,
+            home=args.home,
+            quota=args.quota or "",
+            quota_files=args.quota_files or None,
+            rate=args.rate or "",
         )
     print(f"{args.name} can log in once it has a token (ftpd token create {args.name}) or a password "
           f"(ftpd user passwd {args.name})")  # fmt: skip
@@ -65,7 +69,7 @@ def _add_user(args: argparse.Namespace, file: Path) -> None:
 def _change_user(args: argparse.Namespace, file: Path) -> None:
     with edit(file) as users:
         user = _find(users, args.name)
-        for field in ("rights", "home", "quota", "quota_files"):
+        for field in ("rights", "home", "quota", "quota_files", "rate"):
             value = getattr(args, field)
             if value is not None:
                 setattr(user, field, value)
@@ -165,6 +169,7 @@ def _parser() -> Parser:
     change.add_argument("--rights", type=_rights, metavar="WORDS", help="as for add")
     for kind in (add, change):
         kind.add_argument("--quota", type=_amount, metavar="SIZE", help=f"{_QUOTA_HELP}, as in 500M or 10Gi")
+        kind.add_argument("--rate", type=_amount, metavar="RATE", help="bytes in a second, each way; 0: no limit")
         kind.add_argument("--quota-files", type=_count, metavar="N", help=f"{_QUOTA_HELP}, counted")
     _command(users, "list", "list users", _list_users)
     _command(users, "rm", "remove a user and all its tokens", _remove_user, "name")

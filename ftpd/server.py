@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from ftpd.access.door import Door
 from ftpd.access.quotas import Stores
+from ftpd.access.rates import Rates
 from ftpd.admission import Admission, Visit
 from ftpd.commands.exchange import Budget
 from ftpd.handshake import shake_hands
@@ -60,8 +61,9 @@ class Server:
         tls: ssl.SSLContext | None = None,
         door: Door | None = None,
         max_per_source: int | None = None,
+        limit_rate: int = 0,
     ) -> None:
-        self._stores = Stores(store)
+        self._stores = Stores(store, Rates(limit_rate))
         self._door = door or Door()
         self._admission = Admission(max_per_source, needs_login=bool(self._door.methods))
         self._tls = tls

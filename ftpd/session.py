@@ -44,6 +44,9 @@ from ftpd.wire.messages import (
     request_id_of,
 )
 
+PACED_BYTES = 64 * KIB
+"""What is sent at once where there is a limit for that."""
+
 HELD_BYTES = 16 * MIB
 """How much of its replies is kept back for one client: those of some 100,000 files."""
 
@@ -146,6 +149,8 @@ class Session(Exchange):
             try:
                 async with asyncio.timeout(STALL_S):
                     data = await payload.next()
+                if data is not None:
+                    await self._wait(self._pace.came(len(data)))
                 return None if data is None else Stretch(data, payload)
             except TimeoutError:
                 # A full buffer can take long from a slow peer; what counts is whether anything arrives.
@@ -160,6 +165,7 @@ class Session(Exchange):
     async def send_all(self, reply: Reply, payload: bytes) -> None:
         """See `Exchange.send_all`."""
         await self._write(encode_reply(reply, self.request_id) + payload)
+        await self._wait(self._pace.went(len(payload)))
 
     def post(self, reply: Reply) -> bool:
         """See `Exchange.post`."""
@@ -176,8 +182,17 @@ class Session(Exchange):
     async def send_payload(self, source: Source, offset: int, size: int, digest: Digest | None) -> None:
         """See `Exchange.send_payload`."""
         self._unsent = size
-        await send_payload(self._channel, source, offset, size, digest)
+        piece = PACED_BYTES if self._pace.is_limited else size
+        for start in range(offset, offset + size, piece or 1):
+            count = min(piece, offset + size - start)
+            await send_payload(self._channel, source, start, count, digest)
+            await self._wait(self._pace.went(count))
         self._unsent = 0
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait because somebody has been too fast."""
+        if seconds > 0:
+            await asyncio.sleep(seconds)
 
     async def _run_to_end(self) -> str:
         try:
@@ -221,6 +236,8 @@ class Session(Exchange):
             self.principal = principal
             self._requests.header_limit = MAX_HEADER if principal.grants else MAX_STRANGERS_HEADER
             self.store = self._stores.of(principal)
+            self._pace = self._stores.pace_of(principal)
+            self._requests.is_paced = self._pace.is_limited
 
     async def _answer(self, header: Header) -> None:
         """Run one request, and say what came of it."""
@@ -269,13 +286,18 @@ class Session(Exchange):
             self._log(header, started, "lost")
             raise
         await self._skip_payload()
-        puts += await self._requests.next_puts(MOST_PUTS - 1)
+        puts += await self._next_puts(MOST_PUTS - 1)
         while puts:
             self._recognise()
             await self._store_some(puts, started)
             # As long as there are some: one that is read by itself costs as much as three of these.
-            puts = [] if self._is_finishing else [*await self._requests.next_puts(MOST_PUTS)]
+            puts = [] if self._is_finishing else [*await self._next_puts(MOST_PUTS)]
             started = time.monotonic()
+
+    async def _next_puts(self, limit: int) -> Sequence[tuple[Header, Buffer]]:
+        puts = await self._requests.next_puts(limit)
+        await self._wait(max((self._pace.came(len(data)) for _, data in puts), default=0.0))
+        return puts
 
     async def _store_some(self, puts: Sequence[tuple[Header, Buffer]], started: float) -> None:
         try:
@@ -324,6 +346,7 @@ class Session(Exchange):
             answers = await get_all(gets, self.store, GET_BYTES)
             await self._release()
             await self._write(b"".join(part for answer in answers for part in _frames_of(answer)))
+            await self._wait(max(self._pace.went(len(answer.data)) for answer in answers))
         except (OSError, asyncio.CancelledError):
             for lost in gets:
                 self._log(lost, started, "lost")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ftpd.access.accounts import Account, Held
+from ftpd.access.rates import Pace, Rates
 from ftpd.access.rights import ANONYMOUS, Principal, Quota
 from ftpd.access.view import View
 from ftpd.payload.direct import Stretch
@@ -31,9 +32,14 @@ _FOR_NOW = {ErrorCode.NO_SPACE, ErrorCode.BUSY}
 class Stores:
     """A store as each user sees it. Users with the same home share what is used of it."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, rates: Rates | None = None) -> None:
         self._store = store
+        self._rates = rates or Rates()
         self._accounts: dict[RemotePath, Account] = {}
+
+    def pace_of(self, principal: Principal) -> Pace:
+        """Give the rates of somebody."""
+        return self._rates.of(principal.name, principal.rate)
 
     def of(self, principal: Principal) -> Store:
         """Give the store of somebody."""

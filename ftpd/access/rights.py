@@ -62,6 +62,8 @@ class Principal(NamedTuple):
     home: RemotePath = ROOT
     """The folder that is the root for this user."""
     quota: Quota = Quota()
+    rate: int | None = None
+    """Bytes in a second, each way."""
 
     @property
     def rights(self) -> Rights:

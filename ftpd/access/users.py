@@ -7,6 +7,7 @@
 
     quota = "10G"
     quota_files = 100000
+    rate = "5M"
 
     [users.alice.paths]
     "inbox" = ["write"]
@@ -55,6 +56,7 @@ class User(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     password: str | None = None
     quota: str = ""
     quota_files: int | None = None
+    rate: str = ""
 
 
 class Token(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -87,7 +89,8 @@ class Users(msgspec.Struct, forbid_unknown_fields=True):
             return None
         grants = [Grant(ROOT, parse_rights(user.rights))]
         grants += [Grant(RemotePath.parse(path), parse_rights(words)) for path, words in user.paths.items()]
-        principal = Principal(name, tuple(grants), RemotePath.parse_folder(user.home), _quota(user))
+        rate = parse_amount(user.rate) if user.rate else None
+        principal = Principal(name, tuple(grants), RemotePath.parse_folder(user.home), _quota(user), rate)
         if token is None or (token.rights is None and not token.path):
             return principal
         rights = None if token.rights is None else parse_rights(token.rights)
