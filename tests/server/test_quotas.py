@@ -146,7 +146,9 @@ def test_given_back(service: Service, peer: Peer) -> None:
     assert put(peer, "there", 8)["ok"]
     assert put(peer, "there", 3)["ok"]
     assert "there (1)" == put(peer, "there", 4, if_exists="rename")["filename"]
-    assert (7, 2) == used(peer) == service.stored
+    for size in (900_000, 700_000, 3):  # not small ones, and back
+        assert put(peer, "there", size)["ok"]
+        assert (size + 4, 2) == used(peer) == service.stored
     with service.connect() as other:
         other.send_raw(frame({"cmd": "put", "filename": "cut", "filesize": half}, bytes(half // 2)))
         eventually(lambda: used(peer) == (half + 7, 3), "it is on its way")
