@@ -15,22 +15,20 @@ import time
 from collections.abc import Sequence
 from typing import ClassVar
 
-from ftpd.access.door import Door, Login
-from ftpd.access.rights import ANONYMOUS, NOBODY, Principal
-from ftpd.access.view import View
+from ftpd.access.door import Login
+from ftpd.access.penalties import Caller
+from ftpd.access.rights import NOBODY, Principal
 from ftpd.commands.account import MOST_TRIES
-from ftpd.commands.exchange import Budget, Exchange
+from ftpd.commands.exchange import Common, Exchange
 from ftpd.commands.get import Answered, get_all
 from ftpd.commands.put import put_all
 from ftpd.commands.table import COMMANDS
-from ftpd.commands.uploads import Leases
 from ftpd.payload.channel import Channel
 from ftpd.payload.direct import Stretch
 from ftpd.payload.files import Source
 from ftpd.payload.receive import PayloadReader
 from ftpd.payload.send import send_payload
 from ftpd.requests import STALL_S, Requests, find_command, is_whole_get, silence
-from ftpd.store.base import Store
 from ftpd.wire.digests import Buffer, Digest
 from ftpd.wire.errors import BadFrameError, ErrorCode, FtpdError
 from ftpd.wire.frames import Header
@@ -44,6 +42,9 @@ from ftpd.wire.messages import (
     payload_size_of,
     request_id_of,
 )
+
+PACED_BYTES = 64 * KIB
+"""What is sent at once where there is a limit for that."""
 
 HELD_BYTES = 16 * MIB
 """How much of its replies is kept back for one client: those of some 100,000 files."""
@@ -71,19 +72,9 @@ class Session(Exchange):
 
     _all_held: ClassVar[int] = 0
 
-    def __init__(
-        self,
-        channel: Channel,
-        store: Store,
-        limits: dict[str, int],
-        budget: Budget,
-        leases: Leases,
-        door: Door,
-    ) -> None:
-        super().__init__(budget, leases, door)
-        self._whole_store = store
-        self.limits = limits
-        self.login = door.by_certificate(channel.peer_certificate)
+    def __init__(self, channel: Channel, common: Common, caller: Caller) -> None:
+        super().__init__(common, caller)
+        self.login = self.door.by_certificate(channel.peer_certificate)
         self.principal = NOBODY
         self._channel = channel
         self._peer = channel.peer
@@ -100,6 +91,11 @@ class Session(Exchange):
 
     def __repr__(self) -> str:
         return f"<Session {self._peer} {'idle' if self._requests.resting else 'running'} {len(self.uploads)} uploads>"
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether nobody has logged in, so that nothing may be done here."""
+        return self.principal is NOBODY
 
     async def run(self) -> None:
         """Serve until the conversation ends. Never raises; cancelling ends it at once, leaving nothing half done."""
@@ -122,7 +118,7 @@ class Session(Exchange):
 
     def _expel(self, task: "asyncio.Task[None] | None") -> None:
         """End the conversation if nobody has logged in by now, however busy it is."""
-        if self.principal is NOBODY and task is not None:
+        if self.is_stranger and task is not None:
             self._is_late = True
             task.cancel()
 
@@ -148,6 +144,8 @@ class Session(Exchange):
             try:
                 async with asyncio.timeout(STALL_S):
                     data = await payload.next()
+                if data is not None:
+                    await self._wait(self._pace.came(len(data)))
                 return None if data is None else Stretch(data, payload)
             except TimeoutError:
                 # A full buffer can take long from a slow peer; what counts is whether anything arrives.
@@ -162,6 +160,7 @@ class Session(Exchange):
     async def send_all(self, reply: Reply, payload: bytes) -> None:
         """See `Exchange.send_all`."""
         await self._write(encode_reply(reply, self.request_id) + payload)
+        await self._wait(self._pace.went(len(payload)))
 
     def post(self, reply: Reply) -> bool:
         """See `Exchange.post`."""
@@ -178,8 +177,17 @@ class Session(Exchange):
     async def send_payload(self, source: Source, offset: int, size: int, digest: Digest | None) -> None:
         """See `Exchange.send_payload`."""
         self._unsent = size
-        await send_payload(self._channel, source, offset, size, digest)
+        piece = PACED_BYTES if self._pace.is_limited else size
+        for start in range(offset, offset + size, piece or 1):
+            count = min(piece, offset + size - start)
+            await send_payload(self._channel, source, start, count, digest)
+            await self._wait(self._pace.went(count))
         self._unsent = 0
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait because somebody has been too fast."""
+        if seconds > 0:
+            await asyncio.sleep(seconds)
 
     async def _run_to_end(self) -> str:
         try:
@@ -222,7 +230,9 @@ class Session(Exchange):
         if principal != self.principal or self.principal is NOBODY:
             self.principal = principal
             self._requests.header_limit = MAX_HEADER if principal.grants else MAX_STRANGERS_HEADER
-            self.store = self._whole_store if principal is ANONYMOUS else View(self._whole_store, principal, self._who)
+            self.store = self.stores.of(principal, self._who)
+            self._pace = self.stores.pace_of(principal)
+            self._requests.is_paced = self._pace.is_limited
 
     def _who(self) -> Principal:
         return self.door.principal(self.login)
@@ -274,13 +284,18 @@ class Session(Exchange):
             self._log(header, started, "lost")
             raise
         await self._skip_payload()
-        puts += await self._requests.next_puts(MOST_PUTS - 1)
+        puts += await self._next_puts(MOST_PUTS - 1)
         while puts:
             self._recognise()
             await self._store_some(puts, started)
             # As long as there are some: one that is read by itself costs as much as three of these.
-            puts = [] if self._is_finishing else [*await self._requests.next_puts(MOST_PUTS)]
+            puts = [] if self._is_finishing else [*await self._next_puts(MOST_PUTS)]
             started = time.monotonic()
+
+    async def _next_puts(self, limit: int) -> Sequence[tuple[Header, Buffer]]:
+        puts = await self._requests.next_puts(limit)
+        await self._wait(max((self._pace.came(len(data)) for _, data in puts), default=0.0))
+        return puts
 
     async def _store_some(self, puts: Sequence[tuple[Header, Buffer]], started: float) -> None:
         try:
@@ -329,6 +344,7 @@ class Session(Exchange):
             answers = await get_all(gets, self.store, GET_BYTES)
             await self._release()
             await self._write(b"".join(part for answer in answers for part in _frames_of(answer)))
+            await self._wait(max(self._pace.went(len(answer.data)) for answer in answers))
         except (OSError, asyncio.CancelledError):
             for lost in gets:
                 self._log(lost, started, "lost")

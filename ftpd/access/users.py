@@ -6,6 +6,10 @@
     password = "$argon2id$…"
     keys = ["ssh-ed25519 AAAA… alice@laptop"]
 
+    quota = "10G"
+    quota_files = 100000
+    rate = "5M"
+
     [users.alice.paths]
     "inbox" = ["write"]
 
@@ -30,8 +34,9 @@ from pathlib import Path
 
 import msgspec
 
+from ftpd.access.amounts import parse_amount
 from ftpd.access.keys import parse_key
-from ftpd.access.rights import ROOT, Grant, Principal, narrowed, parse_rights
+from ftpd.access.rights import ROOT, Grant, Principal, Quota, narrowed, parse_rights
 from ftpd.tls import IdentityError, check_private
 from ftpd.wire.errors import FtpdError
 from ftpd.wire.paths import RemotePath
@@ -55,6 +60,9 @@ class User(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     paths: dict[str, list[str]] = {}
     password: str | None = None
     keys: list[str] = []
+    quota: str = ""
+    quota_files: int | None = None
+    rate: str = ""
 
 
 class Token(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -101,12 +109,17 @@ class Users(msgspec.Struct, forbid_unknown_fields=True):
             return None
         grants = [Grant(ROOT, parse_rights(user.rights))]
         grants += [Grant(RemotePath.parse(path), parse_rights(words)) for path, words in user.paths.items()]
-        principal = Principal(name, tuple(grants), RemotePath.parse_folder(user.home))
+        rate = parse_amount(user.rate) if user.rate else None
+        principal = Principal(name, tuple(grants), RemotePath.parse_folder(user.home), _quota(user), rate)
         for limit in (token and self.tokens.get(token.maker), token):
             if limit is not None and (limit.rights is not None or limit.path):
                 rights = None if limit.rights is None else parse_rights(limit.rights)
                 principal = narrowed(principal, RemotePath.parse_folder(limit.path), rights)
         return principal
+
+
+def _quota(user: User) -> Quota:
+    return Quota(parse_amount(user.quota) if user.quota else None, user.quota_files)
 
 
 def load(file: Path) -> Users:

@@ -88,6 +88,10 @@ class PayloadReader:
         PayloadReader.direct += sock is not None
         """Where the thread that has been given bytes may read on, until it is done with them."""
 
+    def be_small(self) -> None:
+        """Use the smallest buffers. To be called before the first byte."""
+        self._buffer_size = BUFFER_SIZES[-1]
+
     def give_out(self) -> None:
         """Let the next reader have what there is."""
         self._flush()

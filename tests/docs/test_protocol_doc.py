@@ -38,6 +38,7 @@ REPLIES: dict[str, dict[str, type[msgspec.Struct]]] = {
     "commit": {},
     "abort": {},
     "mkdir": {"reply": messages.Made},
+    "df": {"reply": messages.Disk},
     "get": {"reply": messages.Content, "trailer": messages.Trailer},
     "ls": {"reply": messages.Page, "entry": messages.Entry},
     "stat": {"reply": messages.Status},
