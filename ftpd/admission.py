@@ -26,8 +26,8 @@ class Visit:
         self.refusal: str | None = None
         """Why it is not let in, if it is not."""
         self.is_admitted = False
-        self.is_stranger: Callable[[], bool] = lambda: True
-        """Whether nobody has logged in yet."""
+        self.is_stranger: Callable[[], bool] = lambda: False
+        """Whether it can talk to us, and nobody has logged in yet."""
 
 
 class Admission:
@@ -55,9 +55,17 @@ class Admission:
         visit.refusal = self._refusal(visit.source)
         if visit.refusal is None:
             self._by_source[visit.source] += 1
-            if self._needs_login:
-                self._strangers.add(visit)
         return visit
+
+    def let_in(self, visit: Visit, is_stranger: Callable[[], bool]) -> None:
+        """Note that a conversation begins. During the handshake of TLS before it nobody counts as a stranger.
+
+        Of those who are silent there the oldest has to go when there are too many, which is better than chance.
+        """
+        visit.is_admitted = True
+        visit.is_stranger = is_stranger
+        if self._needs_login:
+            self._strangers.add(visit)
 
     def leave(self, visit: Visit) -> None:
         """Note that it has ended."""

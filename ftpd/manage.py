@@ -64,6 +64,7 @@ def _add_user(args: argparse.Namespace, file: Path) -> None:
             quota=args.quota or "",
             quota_files=args.quota_files or None,
             rate=args.rate or "",
+            connections=args.connections or None,
         )
     print(f"{args.name} can log in once it has a token (ftpd token create {args.name}) or a password "
           f"(ftpd user passwd {args.name})")  # fmt: skip
@@ -74,11 +75,11 @@ def _add_user(args: argparse.Namespace, file: Path) -> None:
 def _change_user(args: argparse.Namespace, file: Path) -> None:
     with edit(file) as users:
         user = _find(users, args.name)
-        for field in ("rights", "home", "quota", "quota_files", "rate"):
+        for field in ("rights", "home", "quota", "quota_files", "rate", "connections"):
             value = getattr(args, field)
             if value is not None:
                 setattr(user, field, value)
-        user.quota_files = user.quota_files or None
+        user.quota_files, user.connections = user.quota_files or None, user.connections or None
 
 
 def _list_users(args: argparse.Namespace, file: Path) -> None:
@@ -214,6 +215,7 @@ def _parser() -> Parser:
     for kind in (add, change):
         kind.add_argument("--quota", type=_amount, metavar="SIZE", help=f"{_QUOTA_HELP}, as in 500M or 10Gi")
         kind.add_argument("--rate", type=_amount, metavar="RATE", help="bytes in a second, each way; 0: no limit")
+        kind.add_argument("--connections", type=_count, metavar="N", help="how many at a time; 0: no limit")
         kind.add_argument("--quota-files", type=_count, metavar="N", help=f"{_QUOTA_HELP}, counted")
     _command(users, "list", "list users", _list_users)
     _command(users, "rm", "remove a user and all its tokens", _remove_user, "name")

@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Callable
 
 from ftpd.access.door import Door
+from ftpd.access.presence import Presence
 from ftpd.access.quotas import Stores
 from ftpd.access.rates import Rates
 from ftpd.admission import Admission, Visit
@@ -76,6 +77,7 @@ class Server:
         self._common = Common(
             Stores(store, Rates(limit_rate)),
             door,
+            Presence(),
             Budget(self.max_connections),
             Leases(),
             {"max_header": MAX_HEADER, "min_chunk": MIN_CHUNK, "max_uploads": MAX_UPLOADS},
@@ -218,8 +220,7 @@ class Server:
             self._turn_away(channel, message)
             return
         session = Session(channel, self._common, visit.caller)
-        visit.is_admitted = True
-        visit.is_stranger = lambda: session.is_stranger
+        self._admission.let_in(visit, lambda: session.is_stranger)
         task = asyncio.get_running_loop().create_task(session.run())
         self._sessions[session] = task
         task.add_done_callback(lambda _: self._end(session, visit))

@@ -54,6 +54,8 @@ class Session(Conversation):
         self._requests = Requests(channel, self.replies.release)
         self._is_finishing = False
         self._is_late = False
+        self._present: str | None = None
+        """As whose connection this one counts."""
         self._loop = asyncio.get_running_loop()
         self._recognise()
 
@@ -99,8 +101,20 @@ class Session(Conversation):
 
     def let_in(self, login: Login) -> None:
         """See `Exchange.let_in`."""
+        self._be_present(login)
         self.login = login
         self._recognise()
+
+    def _be_present(self, login: Login) -> None:
+        if login.user != self._present:
+            self.presence.enter(self.door.principal(login))
+            self._be_absent()
+            self._present = login.user
+
+    def _be_absent(self) -> None:
+        if self._present is not None:
+            self.presence.leave(self._present)
+            self._present = None
 
     async def _run_to_end(self) -> str:
         try:
@@ -120,6 +134,8 @@ class Session(Conversation):
         return "ok"
 
     async def _converse(self) -> None:
+        if self.login is not None:  # by a certificate
+            self._be_present(self.login)
         while (incoming := await self._requests.next()) is not None:
             self._payload = incoming.payload
             self._recognise()
@@ -246,6 +262,7 @@ class Session(Conversation):
         await self._channel.refuse(self.replies.take_held() + frame)
 
     async def _clean_up(self) -> None:
+        self._be_absent()
         self.replies.take_held()
         report_broken_off(self, self.peer)
         try:

@@ -64,6 +64,8 @@ class Principal(NamedTuple):
     quota: Quota = Quota()
     rate: int | None = None
     """Bytes in a second, each way."""
+    connections: int | None = None
+    """How many at a time."""
 
     @property
     def rights(self) -> Rights:

@@ -5,10 +5,10 @@
     rights = ["list", "read", "write", "overwrite", "delete"]
     password = "$argon2id$…"
     keys = ["ssh-ed25519 AAAA… alice@laptop"]
-
     quota = "10G"
     quota_files = 100000
     rate = "5M"
+    connections = 16
 
     [users.alice.paths]
     "inbox" = ["write"]
@@ -63,6 +63,7 @@ class User(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     quota: str = ""
     quota_files: int | None = None
     rate: str = ""
+    connections: int | None = None
 
 
 class Token(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -110,7 +111,8 @@ class Users(msgspec.Struct, forbid_unknown_fields=True):
         grants = [Grant(ROOT, parse_rights(user.rights))]
         grants += [Grant(RemotePath.parse(path), parse_rights(words)) for path, words in user.paths.items()]
         rate = parse_amount(user.rate) if user.rate else None
-        principal = Principal(name, tuple(grants), RemotePath.parse_folder(user.home), _quota(user), rate)
+        home = RemotePath.parse_folder(user.home)
+        principal = Principal(name, tuple(grants), home, _quota(user), rate, user.connections)
         for limit in (token and self.tokens.get(token.maker), token):
             if limit is not None and (limit.rights is not None or limit.path):
                 rights = None if limit.rights is None else parse_rights(limit.rights)

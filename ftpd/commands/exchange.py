@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from ftpd.access.door import Challenge, Door, Login
 from ftpd.access.penalties import Caller
+from ftpd.access.presence import Presence
 from ftpd.access.quotas import Stores
 from ftpd.access.rights import Principal
 from ftpd.commands.uploads import Leases, OpenUpload
@@ -59,6 +60,7 @@ class Common(NamedTuple):
 
     stores: Stores
     door: Door
+    presence: Presence
     budget: Budget
     leases: Leases
     limits: dict[str, int]
@@ -74,7 +76,7 @@ class Exchange(ABC):
     """Who is asking."""
 
     def __init__(self, common: Common, caller: Caller) -> None:
-        self.stores, self.door, self.budget, self.leases, self.limits = common
+        self.stores, self.door, self.presence, self.budget, self.leases, self.limits = common
         self.caller = caller
         self.login: Login | None = None
         """How who is asking has logged in, if he has."""
@@ -95,7 +97,11 @@ class Exchange(ABC):
 
     @abstractmethod
     def let_in(self, login: Login) -> None:
-        """Be somebody else from here on."""
+        """Be somebody else from here on.
+
+        Raises:
+            FtpdError: `busy`, he has as many connections as he may.
+        """
 
     @abstractmethod
     async def receive(self) -> Stretch | None:

@@ -37,6 +37,8 @@ def test_nothing_is_left_of_those_who_have_left() -> None:
     """What was counted is gone when all have left, refused or not."""
     admission = Admission(2, needs_login=True)
     for visit in [admission.enter(host) for host in ["192.0.2.1"] * 5 + ["192.0.2.2"]]:
+        if visit.refusal is None:
+            admission.let_in(visit, lambda: True)
         admission.leave(visit)
     assert (0, 0) == (len(admission._by_source), len(admission._strangers))
 
@@ -53,7 +55,11 @@ def test_chance_of_strangers() -> None:
 def test_strangers(draw: float, let_in: int) -> None:
     """However lucky they are, no more than 100 are strangers at a time; those who have logged in are none."""
     admission = Admission(0, needs_login=True, draw=lambda: draw)
-    visits: list[Visit] = [admission.enter(THERE) for _ in range(1000)]
+    visits: list[Visit] = []
+    for _ in range(1000):
+        visits.append(admission.enter(THERE))
+        if visits[-1].refusal is None:
+            admission.let_in(visits[-1], lambda: True)
     inside = [visit for visit in visits if visit.refusal is None]
     assert let_in == len(inside)
     for visit in inside:

@@ -42,6 +42,10 @@ def test_quota_in_the_file(tmp_path: Path) -> None:
     assert Quota(None, 5) == quota("set", "alice", "--quota", "0", "--rights", "read-only")
     assert Quota() == quota("set", "alice", "--quota-files", "0")
     assert ["read-only"] == load(file).users["alice"].rights
+    assert 0 == manage(["user", "set", "alice", "--rate", "5M", "--connections", "8", *where])
+    assert ("5M", 8) == (load(file).users["alice"].rate, load(file).users["alice"].connections)
+    assert 0 == manage(["user", "set", "alice", "--rate", "0", "--connections", "0", *where])
+    assert ("", None) == (load(file).users["alice"].rate, load(file).users["alice"].connections)
     file.write_text('[users.alice]\nquota = "much"\n')
     with pytest.raises(UsersError, match=r"line 1: 'much' is no amount"):
         load(file)

@@ -113,6 +113,19 @@ async def test_holes_are_filled(proxy: Proxy, folder: Path, source: bytes) -> No
     assert proxy.down.count - before < SIZE - result.resumed + 20_000
 
 
+@pytest.mark.parametrize("let_in", [1, 3])
+@pytest.mark.usefixtures("far")
+async def test_few_are_let_in(service: Service, proxy: Proxy, folder: Path, source: bytes, let_in: int) -> None:
+    """Where only so many connections are let in, the file comes over these, in one try, and no chunk twice."""
+    await service.stop()
+    await service.start(max_per_source=let_in)
+    async with ftpc.connect(proxy.address, streams=8, retries=0) as client:
+        await client.get("a", folder / "b")
+    assert 8 == proxy.accepted
+    assert source == (folder / "b").read_bytes()
+    assert proxy.down.count < SIZE + 20_000
+
+
 @pytest.mark.usefixtures("far")
 async def test_replaced_in_the_middle(service: Service, proxy: Proxy, folder: Path, source: bytes) -> None:
     """A file that is replaced while its chunks come is begun afresh: no chunk of the old one stays."""

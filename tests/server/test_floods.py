@@ -12,6 +12,7 @@ from ftpd.access.credentials import MOST_PASSWORDS, PasswordChecker, hash_passwo
 from ftpd.access.penalties import FREE_SCORE
 from ftpd.access.users import Token, User, edit
 from ftpd.admission import DROP_FROM, MOST_STRANGERS
+from ftpd.server import MAX_HANDSHAKES
 from ftpd.wire.errors import ErrorCode, FtpdError
 from tests.peer import Peer, ServerProcess, code_of, eventually, frame
 
@@ -121,6 +122,33 @@ def encrypted(server: ServerProcess) -> Peer:
     peer = server.connect()
     peer.socket = context.wrap_socket(peer.socket)
     return peer
+
+
+def test_silent_handshakes(tmp_path: Path, token: str) -> None:
+    """More connections than there may be handshakes that say nothing at all keep nobody out."""
+    with ServerProcess(tmp_path, "--tls") as server, contextlib.ExitStack() as stack:
+        for _ in range(MAX_HANDSHAKES + 20):
+            stack.enter_context(server.connect())
+        for _ in range(DROP_FROM):
+            newcomer = stack.enter_context(encrypted(server))
+            assert newcomer.ask({"cmd": "auth", "token": token})["ok"]
+
+
+def test_connections_of_one_user(server: ServerProcess, tmp_path: Path, token: str) -> None:
+    """A user can have so many connections and no more; when one has gone, or is somebody else's, another one can be."""
+    with edit(tmp_path / ".ftpd" / "access" / "users.toml") as users:
+        users.users["alice"].connections = 2
+    auth = {"cmd": "auth", "token": token}
+    with contextlib.ExitStack() as stack:
+        first, second, third = [stack.enter_context(server.connect()) for _ in range(3)]
+        assert first.ask(auth)["ok"]
+        assert second.ask(auth)["ok"]
+        assert second.ask(auth)["ok"]
+        assert "busy" == third.refusal(auth)
+        assert "unauthorized" == third.refusal({"cmd": "ls"})
+        assert second.ask({"cmd": "ls"})["ok"]
+        second.close()
+        eventually(lambda: third.ask(auth)["ok"], "its place is free")
 
 
 async def test_queue_of_passwords() -> None:

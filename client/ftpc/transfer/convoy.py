@@ -71,7 +71,10 @@ class Convoy:
                     self._left.append(asked[0])
                 asked.popleft()
         except RefusedError:
-            asked.popleft()
+            if not connection.is_usable:  # it was refused itself, and with it all that was asked for
+                self._left.extendleft(reversed(asked))
+                raise
+            self._left.appendleft(asked.popleft())
             for index in asked:  # what has been asked for is answered all the same
                 with contextlib.suppress(RefusedError):
                     await self._take(connection, index)
