@@ -79,17 +79,20 @@ class MeteredStore(Store):
     async def resume(self, name: str, plan: UploadPlan) -> Upload | None:
         """See `Store.resume`."""
         await self._account.look()
-        if not self._account.wake(name):
+        is_promised = self._account.wake(name)
+        if not is_promised:
             await self._account.hold(name, await self._wanted(plan), self._quota)
         upload = None
         try:
             upload = await self._store.resume(name, plan)
         except FtpdError as exc:
-            if exc.code is ErrorCode.UNKNOWN_UPLOAD:
+            # What there was a promise for may still be there: it was perhaps another file that was asked for.
+            if exc.code is ErrorCode.UNKNOWN_UPLOAD and not is_promised:
                 self._account.release(name)
             raise
         finally:
             if upload is None:
+                self._account.owners.pop(name, None)  # who had it may have lost it nevertheless
                 self._account.sleep(name)
         return None if upload is None else self.own(upload, plan)
 

@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from ftpd.access.credentials import new_token
 from ftpd.access.users import Token, User, edit
 from ftpd.wire.limits import MIN_CHUNK
 from tests.peer import Peer, ServerProcess, code_of, eventually, frame
+from tests.server.tree import tree_of
 
 QUOTA, FILES = 100_000_000, 50
 
@@ -79,6 +81,11 @@ def used(peer: Peer) -> tuple[int, int]:
     assert (QUOTA, FILES) == (reply["quota"], reply["quota_files"])
     assert 0 < reply["free"] <= reply["total"]
     return reply["used"], reply["files"]
+
+
+def uses(peer: Peer, figures: tuple[int, int]) -> bool:
+    """Tell whether so much is used."""
+    return used(peer) == figures
 
 
 def put(peer: Peer, name: str, size: int, **more: object) -> dict[str, object]:
@@ -193,6 +200,61 @@ def test_upload_that_was_broken_off(service: Service) -> None:
         assert (size, 1) == used(thief)
         assert thief.ask({"cmd": "abort", "upload": upload})["ok"]
         assert (0, 0) == used(thief)
+
+
+def test_several_connections(service: Service) -> None:
+    """A file over several connections has its space once, and none when the first connection is gone without it."""
+    size, data = 3 * MIN_CHUNK, bytes(MIN_CHUNK)
+    with service.connect() as peer, service.connect() as one, service.connect() as two:
+        for is_finished in (False, True):
+            owner = service.connect()
+            begun = owner.ask({"cmd": "begin", "filename": "shared", "filesize": size})
+            upload = begun["upload"]
+            chunk = {"cmd": "chunk", "upload": upload, "size": len(data), "digest": blake3(data).hexdigest()}
+            for index, joined in enumerate((one, two)):
+                assert joined.ask({"cmd": "join", "upload": upload, "lease": begun["lease"]})["ok"]
+                if is_finished:
+                    assert joined.ask({**chunk, "index": index}, data)["ok"]
+            assert (size, 1) == used(peer)
+            if is_finished:
+                assert owner.ask({**chunk, "index": 2}, data)["ok"]
+                root = tree_of(bytes(size)).root
+                assert owner.ask({"cmd": "commit", "upload": upload, "chunks": 3, "root": root})["ok"]
+                assert (size, 1) == used(peer) == service.stored
+            owner.close()
+            left = (size, 1) if is_finished else (0, 0)
+            eventually(partial(uses, peer, left), "what was not sealed is free")
+
+
+def test_resumed_as_another_file(service: Service) -> None:
+    """Who asks for an upload under a wrong name, or with a wrong size, frees nothing of it."""
+    size, data = 2 * MIN_CHUNK, bytes(MIN_CHUNK)
+    resume = {"cmd": "begin", "filename": "big", "filesize": size}
+    with service.connect() as peer, service.connect() as other:
+        resume["upload"] = peer.ask(resume)["upload"]
+        chunk = {"cmd": "chunk", "upload": resume["upload"], "size": len(data), "digest": blake3(data).hexdigest()}
+        assert peer.ask({**chunk, "index": 0}, data)["ok"]
+        for wrong in ({"filename": "x"}, {"filesize": size - 1}):
+            assert "unknown_upload" == other.refusal({**resume, **wrong})
+            assert (size, 1) == used(other)
+        assert "unknown_upload" == other.refusal({**resume, "upload": "0" * 32})
+        assert (size, 1) == used(other)
+        peer.close()
+        assert other.ask(resume)["ok"]
+        assert (size, 1) == used(other)
+        assert other.ask({"cmd": "abort", "upload": resume["upload"]})["ok"]
+        assert (0, 0) == used(other)
+
+
+def test_share(service: Service, peer: Peer) -> None:
+    """What somebody brings to a share uses the quota of the user who has made it."""
+    shared = peer.ask({"cmd": "share", "path": "in", "upload": True})
+    with service.server.connect() as guest:
+        assert guest.ask({"cmd": "auth", "token": shared["token"]})["ok"]
+        assert put(guest, "in/small", 1000)["ok"]
+        assert (1000, 1) == used(peer) == service.stored
+        assert "no_space" == code_of(put(guest, "in/large", QUOTA - 999))
+        assert (1000, 1) == used(guest)
 
 
 def test_changed_by_other_means(service: Service, peer: Peer) -> None:
