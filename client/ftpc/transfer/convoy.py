@@ -49,6 +49,7 @@ class Convoy:
                 for _ in range(min(streams.most, len(self._left)) - 1):
                     group.create_task(self._bring_beside(streams))
                 await self._bring(connection)
+            await self._bring(connection)  # what others have given back since
 
     async def _bring_beside(self, streams: Streams) -> None:
         try:
