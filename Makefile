@@ -26,7 +26,7 @@ imports: $(VENV)/.complete ## the layers import downward only
 	$(BIN)/lint-imports --no-cache
 
 unit: $(VENV)/.complete ## the tests that take seconds
-	$(BIN)/pytest -m "not long"
+	$(BIN)/pytest -m "not long" -n auto --maxprocesses 4 --dist worksteal
 
 test-long: $(VENV)/.complete ## the tests that take minutes as well
 	$(BIN)/pytest --timeout=900

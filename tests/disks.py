@@ -14,6 +14,8 @@ MIB = 1024 * 1024
 PATIENCE_S = 20.0
 """How long a tool of the system may take before a test counts as hung."""
 FILES = 256
+LARGEST = 256 * MIB
+"""No disk that a test fills is larger."""
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs to be root")
 
@@ -51,9 +53,16 @@ def small_disk(kind: str, image: Path, at: Path, size: int) -> Iterator[Path]:
         yield at
 
 
+def check_small(folder: Path) -> None:
+    """Refuse to fill what is not one of the disks made here: a mount that failed must not cost the machine its disk."""
+    space = os.statvfs(folder)
+    assert space.f_blocks * space.f_frsize <= LARGEST, f"{folder} is not on a small disk made for a test"
+
+
 @contextlib.contextmanager
 def full(folder: Path, spare: int = 0) -> Iterator[None]:
     """Use up the space of a file system, all but `spare` bytes, for a while."""
+    check_small(folder)
     ballast = folder / ".ballast"
     space = os.statvfs(folder)
     size = max(space.f_bavail * space.f_frsize - spare, 0)
@@ -71,6 +80,7 @@ def full(folder: Path, spare: int = 0) -> Iterator[None]:
 @contextlib.contextmanager
 def without_names(folder: Path) -> Iterator[None]:
     """Use up the inodes of a file system for a while: a file can grow, but no file or folder be made."""
+    check_small(folder)
     ballast = folder / ".many"
     ballast.mkdir()
     try:

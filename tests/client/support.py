@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import functools
 import hashlib
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -25,6 +26,7 @@ PATIENCE_S = 20.0
 
 
 @functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=2)
 def content(size: int, seed: int = 0) -> bytes:
     """Give bytes that do not repeat, the same for the same arguments."""
     return hashlib.shake_128(str(seed).encode()).digest(size)

@@ -254,7 +254,7 @@ def big(ftpc: Ftpc) -> Iterator[Path]:
     """A file on the server that takes a while."""
     path = ftpc.remote / "big"
     with path.open("wb") as file:
-        file.truncate(2**31)
+        file.truncate(2**29)
     eventually(lambda: _age_ns(path) > 100_000_000, "a change from now on would be seen")
     yield path
     path.unlink()

@@ -20,6 +20,12 @@ SIZE = 9 * CHUNK + 1000
 DATA = content(SIZE)
 
 
+def verified(service: Service) -> bool:
+    """Tell whether the server has noted a chunk of the only upload that it has."""
+    journals = [path.with_name(f"{path.name}.journal") for path in service.partials()]
+    return any(path.stat().st_size > 48 + len(path.read_bytes().partition(b"\n")[0]) for path in journals)
+
+
 @pytest.fixture
 def far(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every path count as long."""
@@ -116,14 +122,15 @@ async def test_it_is_cancelled_and_gone_on_with(service: Service, proxy: Proxy, 
     """Cancelled in the middle, it leaves nothing to see and nothing that runs; later it goes on with what was there."""
     (folder / "a").write_bytes(DATA)
     async with ftpc.connect(proxy.address, jobs=folder / "jobs") as client:
-        some = asyncio.Event()
-        recorder = Recorder(lambda moment: some.set() if moment.done else None)
-        uploading = asyncio.create_task(client.put(folder / "a", progress=recorder))
-        await some.wait()
+        proxy.up.hold_at = 8 * CHUNK
+        uploading = asyncio.create_task(client.put(folder / "a"))
+        await proxy.up.held.wait()
+        await soon(lambda: verified(service), "a chunk is whole")
         uploading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await uploading
-        await soon(service.partials, "the server keeps what it has")
+        proxy.up.hold_at = None
+        proxy.up.go.set()
         assert [] == service.published()
         assert 1 == len(unfinished(folder / "jobs"))
         result = await client.put(folder / "a")

@@ -24,30 +24,29 @@ def far(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def source(service: Service, folder: Path) -> bytes:
+async def source(service: Service, folder: Path) -> None:
     """A file whose digests the server knows."""
     (folder / "source").write_bytes(content(SIZE))
     async with connected(service.address) as client:
         await client.put(folder / "source", "a")
-    return content(SIZE)
 
 
-async def test_one_connection_on_a_short_path(proxy: Proxy, folder: Path, source: bytes) -> None:
+async def test_one_connection_on_a_short_path(proxy: Proxy, folder: Path, source: None) -> None:
     """Over loopback a file comes over one connection, however large it is."""
     async with connected(proxy.address) as client:
         await client.get("a", folder / "b")
     assert 1 == proxy.accepted
-    assert source == (folder / "b").read_bytes()
+    assert content(SIZE) == (folder / "b").read_bytes()
 
 
 @pytest.mark.parametrize(("streams", "expected"), [(8, 8), (3, 3), (1, 1), (64, 10)])
 @pytest.mark.usefixtures("far")
-async def test_several_on_a_long_one(proxy: Proxy, folder: Path, source: bytes, streams: int, expected: int) -> None:
+async def test_several_on_a_long_one(proxy: Proxy, folder: Path, source: None, streams: int, expected: int) -> None:
     """On a long path it comes over as many as are allowed and have something to bring; no chunk comes twice."""
     recorder = Recorder()
     async with ftpc.connect(proxy.address, streams=streams) as client:
         result = await client.get("a", folder / "b", progress=recorder)
-    assert source == (folder / "b").read_bytes()
+    assert content(SIZE) == (folder / "b").read_bytes()
     assert expected == proxy.accepted
     assert (0, 0, False) == (result.resumed, result.repaired, result.restarted)
     assert proxy.down.count < SIZE + 20_000
@@ -66,30 +65,30 @@ async def test_a_file_of_which_the_server_knows_nothing(service: Service, proxy:
 
 
 @pytest.mark.usefixtures("far")
-async def test_flips_are_repaired(proxy: Proxy, folder: Path, source: bytes) -> None:
+async def test_flips_are_repaired(proxy: Proxy, folder: Path, source: None) -> None:
     """Each chunk that arrives damaged is fetched again, and no other."""
     proxy.down.flip_at, proxy.down.flip_every = CHUNK, 3 * CHUNK
     async with connected(proxy.address, retries=5) as client:
         result = await client.get("a", folder / "b")
-    assert source == (folder / "b").read_bytes()
+    assert content(SIZE) == (folder / "b").read_bytes()
     assert result.repaired >= 2
 
 
 @pytest.mark.usefixtures("far")
 @pytest.mark.parametrize("at", [100_000, 3 * CHUNK, 8 * CHUNK])
-async def test_all_are_cut(proxy: Proxy, folder: Path, source: bytes, at: int) -> None:
+async def test_all_are_cut(proxy: Proxy, folder: Path, source: None, at: int) -> None:
     """When all connections are lost at once it goes on over others; what was verified is not fetched again."""
     proxy.down.cut_at = at
     recorder = Recorder(lambda moment: setattr(proxy.down, "cut_at", None) if moment.phase.startswith("conn") else None)
     async with connected(proxy.address, retries=5) as client:
         result = await client.get("a", folder / "b", progress=recorder)
-    assert source == (folder / "b").read_bytes()
+    assert content(SIZE) == (folder / "b").read_bytes()
     assert not result.restarted
     assert [] == hidden(folder)
 
 
 @pytest.mark.usefixtures("far")
-async def test_holes_are_filled(proxy: Proxy, folder: Path, source: bytes) -> None:
+async def test_holes_are_filled(proxy: Proxy, folder: Path, source: None) -> None:
     """Another process fetches what is missing, wherever that is."""
     proxy.down.cut_at = 6 * CHUNK
     async with ftpc.connect(proxy.address, retries=0, jobs=folder / "jobs") as client:
@@ -108,7 +107,7 @@ async def test_holes_are_filled(proxy: Proxy, folder: Path, source: bytes) -> No
     before = proxy.down.count
     async with ftpc.connect(proxy.address, retries=0, jobs=folder / "jobs") as client:
         result = await client.get("a", folder / "b")
-    assert source == (folder / "b").read_bytes()
+    assert content(SIZE) == (folder / "b").read_bytes()
     assert job.size == SIZE
     assert result.resumed == sum(min(CHUNK, SIZE - index * CHUNK) for index in there[1:])
     assert proxy.down.count - before < SIZE - result.resumed + 20_000
@@ -131,7 +130,7 @@ async def test_few_are_let_in(
 
 
 @pytest.mark.usefixtures("far")
-async def test_replaced_in_the_middle(service: Service, proxy: Proxy, folder: Path, source: bytes) -> None:
+async def test_replaced_in_the_middle(service: Service, proxy: Proxy, folder: Path, source: None) -> None:
     """A file that is replaced while its chunks come is begun afresh: no chunk of the old one stays."""
     del source
     new = content(SIZE, 1)
@@ -149,7 +148,7 @@ async def test_replaced_in_the_middle(service: Service, proxy: Proxy, folder: Pa
 
 
 @pytest.mark.usefixtures("far")
-async def test_cancelled(proxy: Proxy, folder: Path, source: bytes) -> None:
+async def test_cancelled(proxy: Proxy, folder: Path, source: None) -> None:
     """Cancelling leaves nothing, and nothing goes on."""
     del source
     proxy.down.hold_at = 4 * CHUNK
