@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import functools
-import functools
 import hashlib
 import ssl
 from collections.abc import AsyncIterator, Callable
