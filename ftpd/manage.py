@@ -62,9 +62,9 @@ def _add_user(args: argparse.Namespace, file: Path) -> None:
             rights=args.rights,
             home=args.home,
             quota=args.quota or "",
-            quota_files=args.quota_files or None,
+            quota_files=args.quota_files or 0,
             rate=args.rate or "",
-            connections=args.connections or None,
+            connections=args.connections or 0,
         )
     print(f"{args.name} can log in once it has a token (ftpd token create {args.name}) or a password "
           f"(ftpd user passwd {args.name})")  # fmt: skip
@@ -79,7 +79,6 @@ def _change_user(args: argparse.Namespace, file: Path) -> None:
             value = getattr(args, field)
             if value is not None:
                 setattr(user, field, value)
-        user.quota_files, user.connections = user.quota_files or None, user.connections or None
 
 
 def _list_users(args: argparse.Namespace, file: Path) -> None:

@@ -106,10 +106,11 @@ class Session(Conversation):
         self._recognise()
 
     def _be_present(self, login: Login) -> None:
-        if login.user != self._present:
-            self.presence.enter(self.door.principal(login))
+        principal = self.door.principal(login)
+        if principal.name != self._present:
+            self.presence.enter(principal)
             self._be_absent()
-            self._present = login.user
+            self._present = principal.name
 
     def _be_absent(self) -> None:
         if self._present is not None:

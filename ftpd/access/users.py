@@ -31,6 +31,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -48,6 +49,10 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 ANONYMOUS_NAME = "anonymous"
 
 
+Count = Annotated[int, msgspec.Meta(ge=0)]
+"""How many of something; 0 is any number."""
+
+
 class UsersError(Exception):
     """The file can not be used, or not changed like this; the message says what to do."""
 
@@ -61,9 +66,9 @@ class User(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     password: str | None = None
     keys: list[str] = []
     quota: str = ""
-    quota_files: int | None = None
+    quota_files: Count = 0
     rate: str = ""
-    connections: int | None = None
+    connections: Count = 0
 
 
 class Token(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -112,7 +117,7 @@ class Users(msgspec.Struct, forbid_unknown_fields=True):
         grants += [Grant(RemotePath.parse(path), parse_rights(words)) for path, words in user.paths.items()]
         rate = parse_amount(user.rate) if user.rate else None
         home = RemotePath.parse_folder(user.home)
-        principal = Principal(name, tuple(grants), home, _quota(user), rate, user.connections)
+        principal = Principal(name, tuple(grants), home, _quota(user), rate, user.connections or None)
         for limit in (token and self.tokens.get(token.maker), token):
             if limit is not None and (limit.rights is not None or limit.path):
                 rights = None if limit.rights is None else parse_rights(limit.rights)
@@ -121,7 +126,7 @@ class Users(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def _quota(user: User) -> Quota:
-    return Quota(parse_amount(user.quota) if user.quota else None, user.quota_files)
+    return Quota((parse_amount(user.quota) or None) if user.quota else None, user.quota_files or None)
 
 
 def load(file: Path) -> Users:

@@ -45,7 +45,14 @@ def test_quota_in_the_file(tmp_path: Path) -> None:
     assert 0 == manage(["user", "set", "alice", "--rate", "5M", "--connections", "8", *where])
     assert ("5M", 8) == (load(file).users["alice"].rate, load(file).users["alice"].connections)
     assert 0 == manage(["user", "set", "alice", "--rate", "0", "--connections", "0", *where])
-    assert ("", None) == (load(file).users["alice"].rate, load(file).users["alice"].connections)
+    assert ("", 0) == (load(file).users["alice"].rate, load(file).users["alice"].connections)
+    file.write_text('[users.alice]\nquota = "0"\nquota_files = 0\nconnections = 0\n')
+    principal = load(file).principal("alice")
+    assert principal is not None
+    assert (Quota(), None) == (principal.quota, principal.connections)
+    file.write_text("[users.alice]\nconnections = -1\n")
+    with pytest.raises(UsersError, match=r"line 1: Expected `int` >= 0"):
+        load(file)
     file.write_text('[users.alice]\nquota = "much"\n')
     with pytest.raises(UsersError, match=r"line 1: 'much' is no amount"):
         load(file)
