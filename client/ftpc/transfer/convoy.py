@@ -14,7 +14,6 @@ from ftpc.errors import FtpcError, RefusedError
 from ftpc.transfer.retry import is_temporary
 from ftpc.transfer.streams import Streams
 from ftpc.transfer.tasks import errors_of_a_group
-from ftpd.wire.errors import ErrorCode
 from ftpd.wire.messages import Get
 
 AHEAD = 2
@@ -56,9 +55,9 @@ class Convoy:
             async with streams.lend() as connection:
                 await self._bring(connection)
         except FtpcError as exc:
-            is_ours = not isinstance(exc, RefusedError) and is_temporary(exc)
-            is_refused = isinstance(exc, RefusedError) and exc.code == ErrorCode.BUSY
-            if not is_ours and not is_refused:
+            # What was refused here is asked for again over the connection that stays, which can go on after a refusal.
+            # If this one ended the group, that one would be cut in the middle of a reply.
+            if not isinstance(exc, RefusedError) and not is_temporary(exc):
                 raise
 
     async def _bring(self, connection: Connection) -> None:
