@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint types imports unit test-long bench bench-docs format clean
+.PHONY: help demo test lint types imports unit test-long audit bench bench-docs format clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ unit: $(VENV)/.complete ## the tests that take seconds
 test-long: $(VENV)/.complete ## the tests that take minutes as well
 	$(BIN)/pytest --timeout=900
 
+audit: $(VENV)/audit/.usable ## known vulnerabilities of what users install; asks the network
+	$(VENV)/audit/bin/pip-audit --strict --progress-spinner off .
+
 bench: $(VENV)/.bench ## races against whatever other tools are installed: table, JSON, picture
 	$(BIN)/python -m benchmarks
 
@@ -52,6 +55,13 @@ $(VENV)/.usable: pyproject.toml
 
 $(VENV)/.bench: $(VENV)/.usable
 	$(PIP) install --group bench
+	@touch $@
+
+# An environment of its own: what the tool needs is not what is looked at.
+$(VENV)/audit/.usable: pyproject.toml
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip --disable-pip-version-check --quiet install --upgrade "pip>=25.1"
+	$(VENV)/audit/bin/python -m pip --disable-pip-version-check --quiet install --group audit
 	@touch $@
 
 $(VENV)/.complete: $(VENV)/.usable

@@ -9,13 +9,17 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ftpd import __version__
 from ftpd.config import Config, ConfigError, check_root
-from ftpd.entrance import Entrance, open_entrance
+from ftpd.entrance import USERS, Entrance, open_entrance
 from ftpd.log import set_up
 from ftpd.options import EXIT_USAGE, parse
+from ftpd.payload.files import memory_devices
+from ftpd.payload.journal import boot_id
 from ftpd.payload.workers import Workers
+from ftpd.sandbox import SandboxError, around, confine, landlock_version
 from ftpd.server import Server
 from ftpd.store.base import Store
 from ftpd.store.local import LocalStore
@@ -77,6 +81,7 @@ async def _serve(config: Config, entrance: Entrance) -> int:
     )
     try:
         addresses = await _listen(server, config)
+        _confine(config, entrance)  # the loop has not turned since: nobody was let in, and there is no thread
         stop = asyncio.Event()
         _on_signals(stop, entrance)
         _announce(config, addresses[0], entrance)
@@ -84,9 +89,30 @@ async def _serve(config: Config, entrance: Entrance) -> int:
         log.info("stopping: running transfers have %g s to finish", config.grace_s)
         await server.drain(config.grace_s)
     finally:
+        await server.drain(0.0)  # if it did not come to that
         await store.close()
         workers.close()
     return EXIT_OK
+
+
+def _confine(config: Config, entrance: Entrance) -> None:
+    """Keep the process to what it serves, and what it reads again while it serves.
+
+    Raises:
+        ConfigError: that is required, and the kernel can not do it.
+    """
+    boot_id()  # kept, and can not be read any more afterwards
+    memory_devices()
+    files = (config.access_folder / USERS, entrance.certificate, entrance.key)
+    read = [place for file in files if file is not None for place in around(file)]
+    write: list[Path] = []
+    (read if config.read_only else write).append(config.root)
+    if config.access is not None or not config.read_only:
+        write.append(config.access_folder)
+    try:
+        confine(config.sandbox, landlock_version(), write=write, read=read)
+    except SandboxError as exc:
+        raise ConfigError(str(exc)) from exc
 
 
 async def _sweep_until(stop: asyncio.Event, store: Store, every_s: float) -> None:

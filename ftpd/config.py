@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftpd.log import LogFormat
+from ftpd.sandbox import Sandbox
 from ftpd.store.local import PARTIAL_TTL_S
 from ftpd.wire.messages import Durability
 from ftpd.wire.paths import STATE_FOLDER
@@ -36,6 +37,7 @@ class Config:
     tls_key: Path | None = None
     client_ca: Path | None = None
     access: Path | None = None
+    sandbox: Sandbox = Sandbox.AUTO
 
     @property
     def access_folder(self) -> Path:

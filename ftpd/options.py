@@ -12,6 +12,7 @@ from ftpd.access.amounts import parse_amount
 from ftpd.admission import MAX_PER_SOURCE
 from ftpd.config import Config
 from ftpd.log import LogFormat
+from ftpd.sandbox import Sandbox
 from ftpd.wire.messages import Durability
 
 EXIT_USAGE = 2
@@ -63,6 +64,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
         tls_key=args.tls_key,
         client_ca=args.client_ca,
         access=args.access,
+        sandbox=args.sandbox,
         verbosity=args.verbose - args.quiet,
     )
 
@@ -106,6 +108,13 @@ def _parser(config: Config) -> Parser:
     add("--client-ca", _folder, None, "FILE", "log in users by certificates (PEM) that these authorities have signed")
     add("--access", _folder, None, "DIR", "where users and keys are kept (default: ROOT/.ftpd/access)")
     add_flag("--insecure", "neither encryption nor log-in where other machines can connect: they can do everything")
+    add(
+        "--sandbox",
+        _choice(Sandbox),
+        config.sandbox,
+        "auto|require|off",
+        "let the kernel keep the server to its own folders: auto: where it has Landlock; require: or do not start",
+    )
     parser.add_argument("-v", "--verbose", action="count", default=0, help="log every request")
     parser.add_argument("-q", "--quiet", action="count", default=0, help="log warnings only; twice: errors only")
     parser.add_argument("--version", action="version", version=f"ftpd {__version__}")

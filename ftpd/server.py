@@ -99,7 +99,8 @@ class Server:
             OSError: the address can not be used.
         """
         loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # Not by the loop, which would start a thread for it: what confines the process (`ftpd.sandbox`) comes later.
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         try:
             for family, _, _, _, address in dict.fromkeys(found):
                 # With port 0 the first address picks one, and the others have to take the same.

@@ -4,23 +4,21 @@ What only transfers need is imported by the first transfer, so that asking a que
 """
 
 import asyncio
-import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from ftpc.address import Address, parse_address
 from ftpc.connection import CONNECT_S, RETRIES, STALL_S, STREAMS, Connection, Patience
-from ftpc.errors import LocalFileError, RefusedError, RemoteNameError
+from ftpc.errors import LocalFileError, RemoteNameError
 from ftpc.listing import Listing
-from ftpc.progress import Item, NoProgress, Phase, Progress
+from ftpc.pool import Pool
+from ftpc.progress import Item, NoProgress, Phase, Progress, shown
 from ftpc.results import GetResult, PutResult, TreeFile, TreeResult
-from ftpd.wire.limits import SMALL_PUT
 from ftpd.wire.messages import (
     Algorithm,
     Checksum,
-    Content,
     Df,
     Disk,
     Done,
@@ -40,7 +38,6 @@ from ftpd.wire.messages import (
     SharePage,
     Stat,
     Status,
-    Stored,
     Sum,
     Unshare,
     Whoami,
@@ -48,14 +45,9 @@ from ftpd.wire.messages import (
 from ftpd.wire.paths import BadPathError, RemotePath
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ftpc.credentials import Credentials
-    from ftpc.files import LocalSource, Partial
-    from ftpc.transfer.upload import Plan
+    from ftpc.jobs import Memory
     from ftpc.trust import Trust
-    from ftpc.upload_job import UploadJob
-    from ftpd.payload.workers import Workers
 
 CONNECTIONS = 4
 """Transfers at the same time: what fills a path with a long round trip (measured by others: 4 streams reach the ceiling
@@ -87,14 +79,10 @@ class Client:
         self._credentials = credentials
         self._patience = patience or Patience()
         self._jobs = jobs
-        self._room = asyncio.Semaphore(connections)
-        self._streams = streams
-        self._spare = asyncio.Semaphore(streams - 1)
-        self._idle: list[Connection] = []
-        self._threads: Workers | None = None
+        self._pool = Pool(self._open, connections, streams, self._patience.retries)
 
     def __repr__(self) -> str:
-        return f"<Client {self.address} {len(self._idle)} idle connections>"
+        return f"<Client {self.address} {self._pool!r}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -106,10 +94,7 @@ class Client:
 
     async def close(self) -> None:
         """Close the connections. Transfers must be over."""
-        while self._idle:
-            await self._idle.pop().close()
-        if self._threads is not None:
-            self._threads.close()
+        await self._pool.close()
 
     async def put(
         self,
@@ -136,62 +121,17 @@ class Client:
         """
         from pathlib import Path
 
-        from ftpc.files import LocalSource, PipeSource
-        from ftpc.transfer.streams import Streams
-        from ftpc.transfer.upload import Plan, upload_stream
+        from ftpc.transfer.put import put_file, put_stream
+        from ftpc.transfer.upload import Plan
 
-        progress = progress or NoProgress()
         if remote is None:
             if isinstance(source, int):
                 raise RemoteNameError("a stream has no name of its own; say what it is to be called")
             remote = Path(source).name
-        async with self._room:  # before anything is opened: many may wait here
-            if isinstance(source, int):
-                plan = Plan(self.remote_name(remote), if_exists, preserve)
-                item = Item(plan.remote, None, Phase.SENDING)
-                pipe = PipeSource(source, self._workers)
-                async with self._lent() as connection, _shown(item, progress):
-                    stored = await upload_stream(connection, pipe, plan, item, progress, self._workers)
-            else:
-                with contextlib.closing(LocalSource(Path(source), self._workers)) as file:
-                    streams = Streams(self._lent_beside, self._streams)
-                    plan = Plan(self.remote_name(remote), if_exists, preserve, streams)
-                    item = Item(plan.remote, file.size, Phase.SENDING)
-                    async with _shown(item, progress):
-                        return await self._upload(file, plan, item, progress)
-        return PutResult(stored.filename, stored.filesize, stored.root, stored.skipped)
-
-    async def _upload(self, file: "LocalSource", plan: "Plan", item: Item, progress: Progress) -> PutResult:
-        from ftpc.transfer.retry import persist
-        from ftpc.transfer.upload import upload_file
-
-        job = self._job_for(file, plan)
-        was_known, has_changed = job.is_known, job.has_changed
-        # The reply to a small put may have been lost: doing it again would find the name taken by itself.
-        is_repeatable = file.size > SMALL_PUT or plan.if_exists in {IfExists.OVERWRITE, IfExists.SKIP}
-
-        async def attempt() -> Stored:
-            async with self._lent() as connection:
-                return await upload_file(connection, file, plan, job, item, progress)
-
-        done = False
-        try:
-            stored = await persist(attempt, self._patience.retries if is_repeatable else 0, item, progress)
-            done = True
-        finally:
-            job.close(done=done)
-        item.done = stored.filesize
-        return PutResult(
-            stored.filename,
-            stored.filesize,
-            stored.root,
-            stored.skipped,
-            resumed=item.resumed,
-            repaired=item.repaired,
-            changed=has_changed and bool(item.resumed),
-            restarted=was_known and not item.resumed and not stored.skipped,
-            identical=stored.skipped and stored.root is not None,
-        )
+        plan = Plan(self.remote_name(remote), if_exists, preserve)
+        if isinstance(source, int):
+            return await put_stream(self._pool, source, plan, progress or NoProgress())
+        return await put_file(self._pool, Path(source), plan, self._memory, progress or NoProgress())
 
     async def put_tree(
         self,
@@ -235,21 +175,9 @@ class Client:
 
         item = Item(path, None, Phase.SENDING)
         loader = Loader(path, base, if_exists, preserve=preserve)
-        upload = TreeUpload(loader, self._workers, put_large, Tally(item, progress, report))
-        async with _shown(item, progress):
-            return await upload.run(self._lent, self._patience.retries)
-
-    def _job_for(self, file: "LocalSource", plan: "Plan") -> "UploadJob":
-        from pathlib import Path
-
-        from ftpc.jobs import Task
-        from ftpc.upload_job import StoredUploadJob, UploadJob
-
-        if self._jobs is None or file.size <= SMALL_PUT:
-            return UploadJob(file.state)
-        task = Task("put", self.address.url, plan.remote, os.path.abspath(file.path))  # noqa: PTH100 (keeps symbolic links)
-        options = {"if_exists": plan.if_exists.value, "preserve": plan.preserve}
-        return StoredUploadJob(Path(self._jobs), task, file.state, options)
+        upload = TreeUpload(loader, self._pool.workers, put_large, Tally(item, progress, report))
+        async with shown(item, progress):
+            return await upload.run(self._pool.lend, self._pool.retries)
 
     async def get(
         self,
@@ -279,29 +207,15 @@ class Client:
         """
         from pathlib import Path
 
-        from ftpc.files import Partial, PipeSink
-        from ftpc.transfer.download import Shown, download
+        from ftpc.transfer.get import get_file, get_range, get_stream
 
         progress = progress or NoProgress()
         request = Get(filename=self.remote_name(remote), offset=offset, length=length)
-        item = Item(request.filename, None, Phase.RECEIVING)
-        local = None
-        async with self._room:  # before anything is opened: many may wait here
-            if isinstance(target, int):
-                sink = PipeSink(target, self._workers)
-                async with self._lent() as connection, _shown(item, progress):
-                    content = await download(connection, request, sink, Shown(item, progress))
-            else:
-                local = _local_target(request.filename, Path(target))
-                with contextlib.closing(Partial(local, self._workers)) as partial:
-                    async with _shown(item, progress):
-                        if offset or length is not None:
-                            content = await self._get_range(request, partial, item, progress)
-                            await _save(partial, content, item, progress, preserve=preserve)
-                        else:
-                            content = await self._get_whole(request.filename, partial, item, progress, preserve)
-        mtime, size = _seconds(content.mtime, content.mtime_ns), item.total or 0
-        return GetResult(local, size, mtime, content.mode, item.resumed, item.restarted, item.repaired)
+        if isinstance(target, int):
+            return await get_stream(self._pool, request, target, progress)
+        if offset or length is not None:
+            return await get_range(self._pool, request, Path(target), progress, preserve=preserve)
+        return await get_file(self._pool, request.filename, Path(target), self._memory, progress, preserve=preserve)
 
     async def get_tree(
         self,
@@ -347,56 +261,13 @@ class Client:
             return await self.get(inner, Path(local), preserve=preserve, progress=progress)
 
         tally = Tally(item, progress, report)
-        download = TreeDownload(Wanted(base, target, 0), self._workers, get_large, tally, preserve=preserve)
-        async with _shown(item, progress):
-            return await download.run(self._lent, self._patience.retries)
-
-    async def _get_range(self, request: Get, partial: "Partial", item: Item, progress: Progress) -> Content:
-        from ftpc.transfer.download import Shown, download
-        from ftpc.transfer.retry import persist
-
-        async def attempt() -> Content:
-            async with self._lent() as connection:
-                item.restarted = item.restarted or bool(item.done)
-                return await download(connection, request, partial, Shown(item, progress))
-
-        return await persist(attempt, self._patience.retries, item, progress)
-
-    async def _get_whole(
-        self,
-        name: str,
-        partial: "Partial",
-        item: Item,
-        progress: Progress,
-        preserve: bool,  # noqa: FBT001 (one of five, all needed)
-    ) -> Content:
-        from ftpc.download_job import open_job
-        from ftpc.jobs import Task
-        from ftpc.transfer.download import Download, Shown
-        from ftpc.transfer.retry import persist
-        from ftpc.transfer.streams import Streams
-
-        task = Task("get", self.address.url, name, str(partial.full_target))
-        job = await open_job(self._jobs, task, partial, self._workers, preserve=preserve)
-        item.restarted = job.was_lost
-        streams = Streams(self._lent_beside, self._streams)
-        run, done = Download(name, partial, job, Shown(item, progress), streams).run, False
-
-        async def attempt() -> Content:
-            async with self._lent() as connection:
-                return await run(connection)
-
-        try:
-            content = await persist(attempt, self._patience.retries, item, progress)
-            await _save(partial, content, item, progress, preserve=preserve)
-            done = True
-        finally:
-            job.close(done=done)
-        return content
+        download = TreeDownload(Wanted(base, target, 0), self._pool.workers, get_large, tally, preserve=preserve)
+        async with shown(item, progress):
+            return await download.run(self._pool.lend, self._pool.retries)
 
     def ls(self, folder: str = "", *, long: bool = False) -> "Listing":
         """List a folder: `async for entry in client.ls()`. With `long`, entries have size, time and mode."""
-        return Listing(self._connection, self.remote_folder(folder), long=long)
+        return Listing(self._pool.connection, self.remote_folder(folder), long=long)
 
     async def whoami(self) -> Identity:
         """Tell who is logged in, and what he may do."""
@@ -447,7 +318,7 @@ class Client:
     async def ping(self) -> float:
         """Give the round trip time in seconds."""
         loop = asyncio.get_running_loop()
-        async with self._connection() as connection:
+        async with self._pool.connection() as connection:
             await connection.greet()
             started = loop.time()
             await connection.ask(Ping(), Pong)
@@ -455,7 +326,7 @@ class Client:
 
     async def hello(self) -> Greeting:
         """Give what the server says of itself."""
-        async with self._connection() as connection:
+        async with self._pool.connection() as connection:
             return await connection.greet()
 
     def remote_name(self, name: str) -> str:
@@ -483,53 +354,19 @@ class Client:
             raise RemoteNameError(exc.message) from exc
 
     @property
-    def _workers(self) -> "Workers":
-        from ftpd.payload.workers import Workers
+    def _memory(self) -> "Memory":
+        from pathlib import Path
 
-        if self._threads is None:
-            self._threads = Workers()
-        return self._threads
+        from ftpc.jobs import Memory
+
+        return Memory(Path(self._jobs) if self._jobs is not None else None, self.address.url)
+
+    async def _open(self) -> Connection:
+        return await Connection.open(self.address, self._patience, self._trust, self._credentials)
 
     async def _ask(self, request: Request, kind: type[R]) -> R:
-        async with self._connection() as connection:
+        async with self._pool.connection() as connection:
             return await connection.ask(request, kind)
-
-    @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
-        """Wait for room, and lend a connection."""
-        async with self._room, self._lent() as connection:
-            yield connection
-
-    @contextlib.asynccontextmanager
-    async def _lent(self) -> AsyncIterator[Connection]:
-        """Lend a connection; it goes back if the conversation is intact."""
-        connection = await self._take()
-        try:
-            yield connection
-        except RefusedError:
-            raise
-        except BaseException:
-            connection.is_usable = False  # there may be a reply or payload left in it
-            raise
-        finally:
-            if connection.is_usable:
-                self._idle.append(connection)
-            else:
-                await connection.close()
-
-    @contextlib.asynccontextmanager
-    async def _lent_beside(self) -> AsyncIterator[Connection]:
-        """Lend a connection for a file that has one already."""
-        async with self._spare, self._lent() as connection:
-            yield connection
-
-    async def _take(self) -> Connection:
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.channel.ended.is_set():
-                return connection
-            await connection.close()
-        return await Connection.open(self.address, self._patience, self._trust, self._credentials)
 
 
 def connect(  # noqa: PLR0913 (all but the first have defaults, and are given by name)
@@ -576,40 +413,6 @@ def connect(  # noqa: PLR0913 (all but the first have defaults, and are given by
     )
 
 
-@contextlib.asynccontextmanager
-async def _shown(item: Item, progress: Progress) -> AsyncIterator[None]:
-    progress.start(item)
-    try:
-        yield
-    finally:
-        progress.stop(item)
-
-
-async def _save(partial: "Partial", content: Content, item: Item, progress: Progress, *, preserve: bool) -> None:
-    item.phase = Phase.SAVING
-    progress.update(item)
-    partial.size = item.total
-    mtime_ns = content.mtime * 1_000_000_000 + content.mtime_ns
-    await partial.publish(mtime_ns if preserve else None, content.mode if preserve else None)
-
-
 def _own_name(folder: str) -> str:
     """Give the name of a folder, however it is written: `.`, `photos/`."""
     return os.path.basename(os.path.abspath(folder))  # noqa: PTH100, PTH119 (no pathlib at start)
-
-
-def _local_target(remote: str, target: "Path") -> "Path":
-    from ftpc.files import local_errors
-
-    with local_errors(target):
-        if not target.is_dir():
-            return target
-    name = remote.rpartition("/")[2]
-    # A name that is plain there may be a path here: `..\\x` or `C:x` on Windows.
-    if os.path.basename(name) != name or os.path.splitdrive(name)[0]:  # noqa: PTH119 (no pathlib at start)
-        raise LocalFileError(f"{name}: that name is not possible here; say where it is to go")
-    return target / name
-
-
-def _seconds(mtime: int, mtime_ns: int) -> float:
-    return mtime + mtime_ns / 1e9

@@ -5,7 +5,6 @@ knows the file's root these chunks are verified; where it does not, they are wha
 proves them.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,7 +67,7 @@ class DownloadJob:
 
 
 async def open_job(
-    folder: str | os.PathLike[str] | None, task: Task, partial: Partial, workers: Workers, *, preserve: bool
+    folder: Path | None, task: Task, partial: Partial, workers: Workers, *, preserve: bool
 ) -> DownloadJob:
     """Open what is known of a download. Cancelling is safe.
 
@@ -79,7 +78,7 @@ async def open_job(
     if folder is None:
         return DownloadJob()
     return await workers.acquire(
-        lambda: StoredDownloadJob(Path(folder), task, partial, preserve=preserve), lambda job: job.close(done=False)
+        lambda: StoredDownloadJob(folder, task, partial, preserve=preserve), lambda job: job.close(done=False)
     )
 
 

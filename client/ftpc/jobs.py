@@ -35,6 +35,18 @@ class Task(NamedTuple):
         return blake3("\0".join(self).encode(errors="surrogateescape")).hexdigest(5)
 
 
+class Memory(NamedTuple):
+    """Where unfinished transfers with a server are remembered."""
+
+    folder: Path | None
+    """None to remember nothing beyond this process."""
+    server: str
+
+    def task(self, verb: str, remote: str, local: str) -> Task:
+        """Give the task of moving a file."""
+        return Task(verb, self.server, remote, local)
+
+
 class JobFile:
     """The journal of a job, locked for this process."""
 

@@ -1,5 +1,7 @@
 """What a transfer tells about itself: a protocol of three verbs, which every display implements."""
 
+import contextlib
+from collections.abc import AsyncIterator
 from enum import StrEnum
 from typing import Protocol
 
@@ -62,3 +64,13 @@ class NoProgress:
 
     def stop(self, item: Item) -> None:
         """Do nothing."""
+
+
+@contextlib.asynccontextmanager
+async def shown(item: Item, progress: Progress) -> AsyncIterator[None]:
+    """Show an item for as long as it is on its way."""
+    progress.start(item)
+    try:
+        yield
+    finally:
+        progress.stop(item)

@@ -343,7 +343,9 @@ class Channel:
 
     def abort(self) -> None:
         """Close at once; what is queued is lost."""
-        self.writer.transport.abort()
+        # A transport with TLS that is closed already has no protocol any more; Python 3.11.2 (Debian 12) trips over it.
+        with contextlib.suppress(AttributeError):
+            self.writer.transport.abort()
 
 
 def _tune(writer: asyncio.StreamWriter) -> None:

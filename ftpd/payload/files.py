@@ -90,7 +90,7 @@ def sync_all(fds: Sequence[int], threads: Executor) -> list[OSError | None]:
     They wait together, each thread for its share, which a journaling file system commits as one. Where files are in
     memory there is nothing to wait for: handing them over would take ten times as long.
     """
-    if not fds or os.fstat(fds[0]).st_dev in _memory_devices():
+    if not fds or os.fstat(fds[0]).st_dev in memory_devices():
         return [_sync(fd) for fd in fds]
     count = min(SYNC_THREADS, len(fds))
     shares = [threads.submit(_sync_share, fds[start::count]) for start in range(count)]
@@ -177,12 +177,12 @@ def _is_cached(fd: int, offset: int, size: int) -> bool:
     except BlockingIOError:
         return False
     except OSError:  # a file system that does not know the flag: tmpfs, some network file systems
-        return os.fstat(fd).st_dev in _memory_devices()
+        return os.fstat(fd).st_dev in memory_devices()
     return True
 
 
 @functools.cache
-def _memory_devices() -> frozenset[int]:
+def memory_devices() -> frozenset[int]:
     """Give the devices whose files are always in memory. One that is mounted later is only served more slowly."""
     devices = set()
     with contextlib.suppress(OSError), Path("/proc/self/mountinfo").open(encoding="utf-8", errors="replace") as mounts:

@@ -58,7 +58,7 @@ async def test_idle_connection_that_has_ended_is_replaced(service: Service, clie
     await client.ping()
     await service.stop()
     await service.start()
-    await soon(client._idle[0].channel.ended.is_set, "the end of the connection has arrived")
+    await soon(client._pool._idle[0].channel.ended.is_set, "the end of the connection has arrived")
     await client.put(folder / "a")
     assert b"a" == (service.root / "a").read_bytes()
 

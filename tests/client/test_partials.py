@@ -144,7 +144,7 @@ async def test_folder_that_takes_the_targets_place(
 
 async def test_partial_is_private_to_its_download(client: Client, folder: Path) -> None:
     """Two downloads to one target have a hidden file each, and closing one takes only its own away."""
-    first, second = Partial(folder / "a", client._workers), Partial(folder / "a", client._workers)
+    first, second = Partial(folder / "a", client._pool.workers), Partial(folder / "a", client._pool.workers)
     assert 2 == len(hidden(folder))
     first.close()
     assert 1 == len(hidden(folder))

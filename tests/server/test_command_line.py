@@ -45,6 +45,7 @@ def assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> Non
         (["--max-connections", "0"], ["--max-connections"]),
         (["--durability", "some"], ["--durability", "full", "none"]),
         (["--log-format", "xml"], ["--log-format", "text", "json"]),
+        (["--sandbox", "maybe"], ["--sandbox", "auto", "require", "off"]),
         (["--host", "0.0.0.0", "--read-only"], ["--read-only", "--access"]),  # noqa: S104 (refused)
         (["--tls-cert", "cert.pem"], ["--tls-key"]),
         (["--tls-cert", "none.pem", "--tls-key", "none.pem"], ["none.pem"]),
@@ -140,6 +141,7 @@ def test_every_option_in_the_environment(tmp_path: Path) -> None:
         "FTPD_GRACE": "0",
         "FTPD_MAX_CONNECTIONS": "1",
         "FTPD_LOG_FORMAT": "json",
+        "FTPD_SANDBOX": "off",
     }
     with ServerProcess(None, environment=environment, cwd=tmp_path) as server:
         assert (root, "durability none") == (server.root, server.how)
@@ -148,6 +150,7 @@ def test_every_option_in_the_environment(tmp_path: Path) -> None:
             with server.connect() as second:
                 assert "busy" == second.read()["error"]["code"]
             assert server.log.startswith("{")
+            assert "sandbox" not in server.log
             peer.send({"cmd": "put", "filename": "half", "filesize": 2}, b"x")
             assert 0 == server.stop().returncode
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from ftpd.store.local import LocalStore
-from ftpd.store.local.digests import SETTLED_NS
+from ftpd.store.local import LocalStore, digests
+from ftpd.store.local.digests import SETTLED_NS, DigestCache, State
 from ftpd.wire.digests import Tree, tree_of
 from ftpd.wire.errors import ErrorCode
 from ftpd.wire.limits import SMALL_FILE
@@ -288,3 +288,18 @@ async def test_a_cache_damaged_while_running_breaks_nothing(
     await use(local, root)
     await local.close()
     await use(open_local(root), root)
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A cache in memory that is full keeps what it has, and takes no more; nobody is bothered with it."""
+    monkeypatch.setattr(digests, "MEMORY_PAGES", 50)
+    tree = tree_of(b"abc")
+    files = [(path_of(f"{number:0100}"), State(3, number, number, number)) for number in range(1000)]
+    with closing(DigestCache(None)) as cache:
+        for file in files:
+            cache.keep_tree(*file, tree)
+        known = [cache.tree(*file) for file in files]
+    kept = known.index(None)
+    assert [tree] * kept == known[:kept]
+    assert kept > 100
+    assert [] == caplog.messages

@@ -27,6 +27,11 @@ SETTLED_NS = 50_000_000
 """A file that changed this recently could change again without its ctime showing it (timestamps follow a clock that
 ticks every 1 to 10 ms), so what was read from it is not kept. git calls such files racily clean."""
 
+_MEMORY = ":memory:"
+MEMORY_PAGES = 16 * 1024
+"""How large a cache in memory may become, in pages of 4 KiB: a third of a million small files. What comes later has
+no room. A database that may go on in a temporary file is none for a process that may write nowhere but in its root."""
+
 _STATE = "size, mtime_ns, ctime_ns, inode"
 _SAME_STATE = "size = ? AND mtime_ns = ? AND ctime_ns = ? AND inode = ?"
 
@@ -201,8 +206,7 @@ class DigestCache:
 
     def _open(self) -> None:
         try:
-            # "" is a private temporary database that may spill to the disk.
-            self._database = _connect(str(self._file) if self._file else "")
+            self._database = _connect(str(self._file) if self._file else _MEMORY)
         except sqlite3.Error:
             log.warning("the digest cache can not be used, starting a new one", exc_info=True)
             self._start_anew()
@@ -214,7 +218,7 @@ class DigestCache:
             with contextlib.suppress(OSError):
                 Path(f"{self._file}{suffix}").unlink()
         self._file = None  # the next start tries it again; a disk that breaks files gets no second chance now
-        self._database = _connect("")
+        self._database = _connect(_MEMORY)
 
 
 def _replace_all(database: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
@@ -245,6 +249,8 @@ def _connect(name: str) -> sqlite3.Connection:
     database = sqlite3.connect(name, check_same_thread=False, isolation_level=None)
     try:
         database.executescript(_SCHEMA)
+        if name == _MEMORY:
+            database.execute(f"PRAGMA max_page_count = {MEMORY_PAGES}")
     except sqlite3.Error:
         database.close()
         raise
