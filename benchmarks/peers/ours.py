@@ -6,6 +6,8 @@ from pathlib import Path
 
 from benchmarks.peers.base import LOOPBACK, Client, Peer, Verb
 from benchmarks.processes import seconds
+from ftpd.certificate import make
+from ftpd.tls import pin_of
 
 
 class Ftpd(Peer):
@@ -50,3 +52,24 @@ class Ftpd(Peer):
     def stock(self, source: Path, name: str) -> None:
         """Upload it, which is how files get onto this server."""
         seconds(self.command(Verb.PUT_TREE if source.is_dir() else Verb.PUT, source, name))
+
+
+class EncryptedFtpd(Ftpd):
+    """The same with TLS 1.3, as a public server has it: with a certificate of its own, that clients know by its pin."""
+
+    name = "ftpds"
+
+    @property
+    def clients(self) -> Mapping[Verb, Client]:
+        """All verbs."""
+        return {verb: Client(f"{client.label}, TLS") for verb, client in super().clients.items()}
+
+    @property
+    def address(self) -> str:
+        """What `--server` takes."""
+        return f"ftpds://{super().address}#sha256:{pin_of(self.folder / 'certificate.pem')}"
+
+    def _serve(self) -> Sequence[str]:
+        certificate, key = self.folder / "certificate.pem", self.folder / "key.pem"
+        make(certificate, key, self.route.host)
+        return [*super()._serve(), "--tls-cert", str(certificate), "--tls-key", str(key)]

@@ -9,7 +9,7 @@ from benchmarks.peers.base import Peer, Verb
 from benchmarks.peers.ftp import Aioftp, Pyftpdlib, Vsftpd
 from benchmarks.peers.nginx import Nginx
 from benchmarks.peers.openssh import OpenSsh
-from benchmarks.peers.ours import Ftpd
+from benchmarks.peers.ours import EncryptedFtpd, Ftpd
 from benchmarks.peers.raw import RawCopy
 from benchmarks.peers.rsync import Rsync
 from benchmarks.processes import FailedError, seconds
@@ -62,12 +62,12 @@ def rate_of(amount: float) -> Measure:
     return lambda _, command: amount / seconds(command)
 
 
-def _plan_file(ground: Ground, verb: Verb, peers: Sequence[Peer], bars: Sequence[Bar]) -> Plan:
+def _plan_file(ground: Ground, verb: Verb, peers: Sequence[Peer], bars: Sequence[Bar], how: str = "") -> Plan:
     size = ground.size(GIB)
     ground.need(3 * size)
     durable = ", durable" if ground.place is Place.DISK else ""
     way = "up" if verb.is_up else "down"
-    plan = Plan(f"One file of {size_text(size)}, {way}{durable}", "GB/s", Better.MORE, [], list(bars))
+    plan = Plan(f"One file of {size_text(size)}, {way}{durable}{how}", "GB/s", Better.MORE, [], list(bars))
     add_ways(ground, plan, peers, verb, ground.make_file("source", size), rate_of(size / 1e9))
     return plan
 
@@ -112,6 +112,18 @@ def _put_file_durable(ground: Ground) -> Plan:
     return _plan_file(ground, Verb.PUT, [Ftpd(), Rsync(fsync=True)], bars)
 
 
+def _put_encrypted(ground: Ground) -> Plan:
+    label = "ftpc put, TLS"
+    bars = [Bar(label, "scp, aes128-gcm", 2.0), Bar(label, "scp, aes128-gcm", 3.0, is_aim=True)]
+    return _plan_file(ground, Verb.PUT, [EncryptedFtpd(), OpenSsh(GCM), OpenSsh()], bars, ", encrypted")
+
+
+def _get_encrypted(ground: Ground) -> Plan:
+    label = "ftpc get, TLS"
+    bars = [Bar(label, "scp, aes128-gcm", 2.0), Bar(label, "scp, aes128-gcm", 3.0, is_aim=True)]
+    return _plan_file(ground, Verb.GET, [EncryptedFtpd(), OpenSsh(GCM), OpenSsh()], bars, ", encrypted")
+
+
 def _put_tree(ground: Ground) -> Plan:
     peers = [Ftpd(), Rsync(), Vsftpd(), OpenSsh()]
     return _plan_tree(ground, Verb.PUT_TREE, 10_000, peers, [Bar("ftpc put -r", "rsync -a", 1.0)])
@@ -140,6 +152,8 @@ def _put_tree_durable(ground: Ground) -> Plan:
 RACES = (
     Race("put", "one file of 1 GiB, up", _put_file),
     Race("get", "one file of 1 GiB, down", _get_file),
+    Race("put-encrypted", "one file of 1 GiB, up, encrypted", _put_encrypted),
+    Race("get-encrypted", "one file of 1 GiB, down, encrypted", _get_encrypted),
     Race("put-tree", "10,000 files of 4 KiB, up", _put_tree),
     Race("get-tree", "10,000 files of 4 KiB, down", _get_tree),
     Race("put-large-tree", "100,000 files of 4 KiB, up", _put_large_tree),
