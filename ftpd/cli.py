@@ -76,7 +76,9 @@ async def _serve(config: Config, entrance: Entrance) -> int:
         read_only=config.read_only,
         partial_ttl_s=config.partial_ttl_s,
     )
-    server = Server(store, config.max_connections, entrance.tls, entrance.door)
+    server = Server(
+        store, config.max_connections, entrance.tls, entrance.door, config.max_per_source, config.limit_rate
+    )
     try:
         addresses = await _listen(server, config)
         _confine(config, entrance)  # the loop has not turned since: nobody was let in, and there is no thread

@@ -25,6 +25,9 @@ class Config:
     durability: Durability = Durability.FULL
     grace_s: float = 30.0
     max_connections: int = 4096
+    max_per_source: int | None = None
+    """None: as many as `ftpd.admission` says."""
+    limit_rate: int = 0
     partial_ttl_s: float = PARTIAL_TTL_S
     log_format: LogFormat = LogFormat.TEXT
     verbosity: int = 0

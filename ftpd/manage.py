@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ftpd.access.amounts import parse_amount
 from ftpd.access.credentials import hash_password, new_token
 from ftpd.access.keys import check_key, parse_key
 from ftpd.access.rights import PRESETS, parse_rights
@@ -26,6 +27,7 @@ examples:
   ftpd user add alice                          alice may do everything in the served folder
   ftpd user add bob --home bob --rights read-only
   ftpd user add scanner --home inbox --rights upload-only
+  ftpd user set scanner --quota 10G --quota-files 1000
   ftpd user passwd alice                       asks for a password, or reads it from standard input
   ftpd user key add alice < id_ed25519.pub     alice logs in with a key of SSH
   ftpd token create alice --expires 30d        prints a token, once
@@ -56,11 +58,27 @@ def _add_user(args: argparse.Namespace, file: Path) -> None:
     with edit(file) as users:
         if args.name in users.users:
             raise UsersError(f"there is a user {args.name} already; ftpd user rm {args.name} removes it")
-        users.users[args.name] = User(rights=args.rights, home=args.home)
+        users.users[args.name] = User(
+            rights=args.rights,
+            home=args.home,
+            quota=args.quota or "",
+            quota_files=args.quota_files or 0,
+            rate=args.rate or "",
+            connections=args.connections or 0,
+        )
     print(f"{args.name} can log in once it has a token (ftpd token create {args.name}) or a password "
           f"(ftpd user passwd {args.name})")  # fmt: skip
     if is_first:
         print("a server of this folder that runs already goes on letting everybody in until it is started again")
+
+
+def _change_user(args: argparse.Namespace, file: Path) -> None:
+    with edit(file) as users:
+        user = _find(users, args.name)
+        for field in ("rights", "home", "quota", "quota_files", "rate", "connections"):
+            value = getattr(args, field)
+            if value is not None:
+                setattr(user, field, value)
 
 
 def _list_users(args: argparse.Namespace, file: Path) -> None:
@@ -182,14 +200,22 @@ def _parser() -> Parser:
     kinds = parser.add_subparsers(required=True, metavar="user|token")
     user = kinds.add_parser("user", help="who may come in", epilog=_EXAMPLES, formatter_class=parser.formatter_class)
     token = kinds.add_parser("token", help="what they show", epilog=_EXAMPLES, formatter_class=parser.formatter_class)
-    users = user.add_subparsers(required=True, metavar="add|list|rm|passwd|key")
+    users = user.add_subparsers(required=True, metavar="add|set|list|rm|passwd|key")
     key = users.add_parser("key", help="keys of SSH", epilog=_EXAMPLES, formatter_class=parser.formatter_class)
-    keys = key.add_subparsers(required=True, metavar="add|list|rm")
+    keys = key.add_subparsers(required=True, metavar="add|set|list|rm")
     tokens = token.add_subparsers(required=True, metavar="create|list|revoke")
 
     add = _command(users, "add", "make a user", _add_user, "name")
     add.add_argument("--home", type=_path, default="", metavar="DIR", help="the folder that is the root for this user")
     add.add_argument("--rights", type=_rights, default=["full"], metavar="WORDS", help=_RIGHTS_HELP)
+    change = _command(users, "set", "change a user", _change_user, "name")
+    change.add_argument("--home", type=_path, metavar="DIR", help="as for add")
+    change.add_argument("--rights", type=_rights, metavar="WORDS", help="as for add")
+    for kind in (add, change):
+        kind.add_argument("--quota", type=_amount, metavar="SIZE", help=f"{_QUOTA_HELP}, as in 500M or 10Gi")
+        kind.add_argument("--rate", type=_amount, metavar="RATE", help="bytes in a second, each way; 0: no limit")
+        kind.add_argument("--connections", type=_count, metavar="N", help="how many at a time; 0: no limit")
+        kind.add_argument("--quota-files", type=_count, metavar="N", help=f"{_QUOTA_HELP}, counted")
     _command(users, "list", "list users", _list_users)
     _command(users, "rm", "remove a user and all its tokens", _remove_user, "name")
     _command(users, "passwd", "set a password", _set_password, "name")
@@ -209,6 +235,7 @@ def _parser() -> Parser:
     return parser
 
 
+_QUOTA_HELP = "how much may lie beneath the home; 0: no limit"
 _RIGHTS_HELP = f"{', '.join(PRESETS)}, or some of list,read,write,overwrite,delete,admin (default: full)"
 
 
@@ -249,6 +276,19 @@ def _rights(text: str) -> list[str]:
     except ValueError as exc:
         raise argparse.ArgumentTypeError(str(exc)) from exc
     return text.replace(",", " ").split()
+
+
+def _amount(text: str) -> str:
+    try:
+        return text if parse_amount(text) else ""
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
+    return int(text)
 
 
 def _time(text: str) -> dt.timedelta:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from ftpd import __version__
+from ftpd.access.amounts import parse_amount
+from ftpd.admission import MAX_PER_SOURCE
 from ftpd.config import Config
 from ftpd.log import LogFormat
 from ftpd.sandbox import Sandbox
@@ -52,6 +54,8 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
         durability=args.durability,
         grace_s=args.grace,
         max_connections=args.max_connections,
+        max_per_source=args.max_per_source,
+        limit_rate=args.limit_rate,
         partial_ttl_s=args.partial_ttl,
         log_format=args.log_format,
         insecure=args.insecure,
@@ -94,6 +98,8 @@ def _parser(config: Config) -> Parser:
     )
     add("--grace", _seconds, config.grace_s, "SECONDS", "how long running transfers may go on after SIGTERM")
     add("--max-connections", _count, config.max_connections, "N", "connections served at the same time")
+    add("--max-per-source", _count_or_none, None, "N", _PER_SOURCE)
+    add("--limit-rate", _amount, config.limit_rate, "RATE", "bytes in a second for all together, each way; 0: any")
     add("--partial-ttl", _duration, "7d", "TIME", "how long unfinished uploads are kept, as in 7d or 12h")
     add("--log-format", _choice(LogFormat), config.log_format, "text|json", "how log lines on standard error look")
     add_flag("--tls", "speak TLS with a key of our own; without saying so where other machines can connect")
@@ -134,6 +140,9 @@ def _from_environment(parser: argparse.ArgumentParser, environment: Mapping[str,
     return values
 
 
+_PER_SOURCE = (
+    f"connections from one IPv4 address or IPv6 /64; 0: no limit (default: {MAX_PER_SOURCE}, none for this machine)"
+)
 _NOT_FROM_ENVIRONMENT = {"--help", "--version"}
 
 
@@ -153,6 +162,17 @@ def _times(text: str) -> int:
 
 def _count(text: str) -> int:
     return _number(text, 1, 1_000_000)
+
+
+def _count_or_none(text: str) -> int:
+    return _number(text, 0, 1_000_000)
+
+
+def _amount(text: str) -> int:
+    try:
+        return parse_amount(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
 def _number(text: str, low: int, high: int) -> int:

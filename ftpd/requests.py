@@ -48,6 +48,8 @@ class Requests:
         """Whether more requests may be read than have been asked for. Stops nothing that has begun."""
         self.watches_quiet = False
         """Whether `on_quiet` is called when nothing has come for `QUIET_S`."""
+        self.is_paced = False
+        """Whether payload is to come slowly, so that each of its pieces has to be small."""
         self.header_limit = MAX_HEADER
         """The largest header that is read."""
         self._channel = channel
@@ -142,7 +144,9 @@ class Requests:
             return Incoming(header, None)
         try:
             async with asyncio.timeout(STALL_S):
-                payload = await self._channel.receive(payload_size, self.look_ahead, directly=True)
+                payload = await self._channel.receive(
+                    payload_size, self.look_ahead, directly=not self.is_paced, in_pieces=self.is_paced
+                )
         except TimeoutError:
             raise silence(STALL_S) from None
         self._arriving = payload

@@ -2,13 +2,19 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import resource
 import socket
 import ssl
+from collections.abc import Callable
 
 from ftpd.access.door import Door
-from ftpd.commands.exchange import Budget
+from ftpd.access.presence import Presence
+from ftpd.access.quotas import Stores
+from ftpd.access.rates import Rates
+from ftpd.admission import Admission, Visit
+from ftpd.commands.exchange import Budget, Common
 from ftpd.commands.uploads import Leases
 from ftpd.handshake import shake_hands
 from ftpd.payload.channel import Channel, ChannelProtocol
@@ -54,17 +60,28 @@ class Server:
     """
 
     def __init__(
-        self, store: Store, max_connections: int, tls: ssl.SSLContext | None = None, door: Door | None = None
+        self,
+        store: Store,
+        max_connections: int,
+        tls: ssl.SSLContext | None = None,
+        door: Door | None = None,
+        max_per_source: int | None = None,
+        limit_rate: int = 0,
     ) -> None:
-        self._store = store
-        self._door = door or Door()
+        door = door or Door()
+        self._admission = Admission(max_per_source, needs_login=bool(door.methods))
         self._tls = tls
         self.max_connections = min(max_connections, _affordable_connections())
         if self.max_connections < max_connections:
             log.warning("only %d connections: the limit of open files allows no more", self.max_connections)
-        self._limits = {"max_header": MAX_HEADER, "min_chunk": MIN_CHUNK, "max_uploads": MAX_UPLOADS}
-        self._budget = Budget(self.max_connections)
-        self._leases = Leases()
+        self._common = Common(
+            Stores(store, Rates(limit_rate)),
+            door,
+            Presence(),
+            Budget(self.max_connections),
+            Leases(),
+            {"max_header": MAX_HEADER, "min_chunk": MIN_CHUNK, "max_uploads": MAX_UPLOADS},
+        )
         self._listeners: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
         self._sessions: dict[Session, asyncio.Task[None]] = {}
@@ -139,27 +156,42 @@ class Server:
         while True:
             try:
                 await self._have_room()
-                sock, _ = await loop.sock_accept(listener)
+                sock, address = await loop.sock_accept(listener)
+                visit = self._admission.enter(address[0])
+                admit = functools.partial(self._admit, visit)
                 if self._tls is not None:
-                    self._encrypt(sock, self._tls)
-                else:
-                    await loop.connect_accepted_socket(lambda: ChannelProtocol(self._admit), sock)
+                    self._encrypt(sock, self._tls, visit, admit)
+                    continue
+                try:
+                    await loop.connect_accepted_socket(functools.partial(ChannelProtocol, admit), sock)
+                finally:
+                    self._forget(visit)
             except ConnectionError:  # gone before it was let in
                 continue
             except OSError as exc:
                 log.warning("nobody is let in for %g s: %s", PAUSE_S, exc)
                 await asyncio.sleep(PAUSE_S)
 
-    def _encrypt(self, sock: socket.socket, tls: ssl.SSLContext) -> None:
-        """Let somebody in after a handshake, which must not keep others waiting."""
+    def _encrypt(
+        self, sock: socket.socket, tls: ssl.SSLContext, visit: Visit, admit: Callable[[Channel], None]
+    ) -> None:
+        """Let somebody in after a handshake, which must not keep others waiting.
+
+        Who is refused hears so in private as well, as long as few are: a handshake costs more than a farewell.
+        """
+        if visit.refusal is not None and len(self._handshakes) >= MAX_FAREWELLS:
+            sock.close()
+            self._forget(visit)
+            return
         loop = asyncio.get_running_loop()
-        task = loop.create_task(shake_hands(sock, tls, lambda: ChannelProtocol(self._admit)))
+        task = loop.create_task(shake_hands(sock, tls, functools.partial(ChannelProtocol, admit)))
         self._handshakes[task] = loop.time()
 
         def end(task: "asyncio.Task[None]") -> None:
             del self._handshakes[task]
             if task.cancelled():  # perhaps before it took the socket
                 sock.close()
+            self._forget(visit)
 
         task.add_done_callback(end)
 
@@ -175,20 +207,33 @@ class Server:
                 timeout = began + FAIR_HANDSHAKE_S - now()
                 await asyncio.wait(self._handshakes, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
-    def _admit(self, channel: Channel) -> None:
-        if len(self._sessions) >= self.max_connections:
-            self._turn_away(channel)
+    def _forget(self, visit: Visit) -> None:
+        """Take note that nothing has become of a connection, unless something has."""
+        if not visit.is_admitted:
+            self._admission.leave(visit)
+
+    def _admit(self, visit: Visit, channel: Channel) -> None:
+        if visit.refusal is not None:
+            self._turn_away(channel, visit.refusal)
             return
-        session = Session(channel, self._store, self._limits, self._budget, self._leases, self._door)
+        if len(self._sessions) >= self.max_connections:
+            message = f"the server has {self.max_connections} connections, which is its limit; try again later"
+            self._turn_away(channel, message)
+            return
+        session = Session(channel, self._common, visit.caller)
+        self._admission.let_in(visit, lambda: session.is_stranger)
         task = asyncio.get_running_loop().create_task(session.run())
         self._sessions[session] = task
-        task.add_done_callback(lambda _: self._sessions.pop(session))
+        task.add_done_callback(lambda _: self._end(session, visit))
 
-    def _turn_away(self, channel: Channel) -> None:
+    def _end(self, session: Session, visit: Visit) -> None:
+        del self._sessions[session]
+        self._admission.leave(visit)
+
+    def _turn_away(self, channel: Channel, message: str) -> None:
         if len(self._farewells) >= MAX_FAREWELLS:
             channel.abort()
             return
-        message = f"the server has {self.max_connections} connections, which is its limit; try again later"
         task = asyncio.get_running_loop().create_task(channel.refuse(encode_refusal(ErrorCode.BUSY, message)))
         self._farewells.add(task)
         task.add_done_callback(self._farewells.discard)

@@ -19,6 +19,8 @@ from ftpc.results import GetResult, PutResult, TreeFile, TreeResult
 from ftpd.wire.messages import (
     Algorithm,
     Checksum,
+    Df,
+    Disk,
     Done,
     Get,
     Greeting,
@@ -296,6 +298,10 @@ class Client:
     async def unshare(self, share: str) -> None:
         """Make a share invalid, by its id."""
         await self._ask(Unshare(share=share), Done)
+
+    async def df(self) -> Disk:
+        """Tell how much room there is on the server's disk, and in the quota of whoever asks."""
+        return await self._ask(Df(), Disk)
 
     async def stat(self, remote: str) -> Status:
         """Tell what a name is. An empty name is the folder that names are relative to."""

@@ -229,16 +229,29 @@ class Connection:
     async def patience(self, times: int = 1) -> AsyncIterator[None]:
         """Give up if the block, in which little is waited for, takes too long: so many times what nothing may.
 
+        As long as the server takes what we have sent before, it takes its time (it may be told to), and is not gone.
+
         Raises:
             ConnectionLostError: it did.
         """
         longest_s = times * self.stall_timeout_s
         try:
-            async with asyncio.timeout(longest_s):
-                yield
+            async with asyncio.timeout(None) as deadline:
+                watching = asyncio.create_task(self._expire(deadline, longest_s))
+                try:
+                    yield
+                finally:
+                    watching.cancel()
         except TimeoutError as exc:
             self.is_usable = False
             raise ConnectionLostError(f"nothing came from {self._address} for {longest_s:g} s") from exc
+
+    async def _expire(self, deadline: asyncio.Timeout, longest_s: float) -> None:
+        before: int | None = -1
+        while before != (now := self.channel.acknowledged):
+            before = now
+            await asyncio.sleep(longest_s)
+        deadline.reschedule(0)
 
     async def read_bytes(self, size: int) -> bytes:
         """Read raw bytes behind a reply into memory."""

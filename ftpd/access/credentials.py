@@ -5,17 +5,22 @@ import hashlib
 import hmac
 import re
 import secrets
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+
+from ftpd.wire.errors import ErrorCode, FtpdError
 
 MAX_PASSWORD = 1024
 """Longest password in bytes: hashing takes time in proportion."""
 
 PASSWORDS_AT_ONCE = 2
 """Passwords that are being compared at the same time: each takes 64 MiB and a processor."""
+
+MOST_PASSWORDS = 32
+"""Passwords that are being compared or wait for it: a few seconds' work. Others are told `busy`."""
 
 _TOKEN = re.compile(r"ftk_([0-9a-f]{10})_[A-Za-z0-9_-]{43}")
 
@@ -67,18 +72,26 @@ def hash_password(password: str) -> str:
 
 
 class PasswordChecker:
-    """Compares passwords, few at a time and in threads."""
+    """Compares passwords, few at a time, in threads of their own: who gives up waiting does not make room for more."""
 
     def __init__(self) -> None:
-        # Threads of its own: one that is at work can not be stopped when whoever asked has gone, and still counts.
         self._threads = ThreadPoolExecutor(PASSWORDS_AT_ONCE, "password")
+        self._pending: set[Future[bool]] = set()
 
     async def is_right(self, password: str, kept: str | None) -> bool:
-        """Compare a password with what was kept of it. Takes as long where there is nothing to compare with."""
+        """Compare a password with what was kept of it. Takes as long where there is nothing to compare with.
+
+        Raises:
+            FtpdError: `busy`, too many wait already.
+        """
         if len(password.encode()) > MAX_PASSWORD:
             return False
-        is_right = await asyncio.get_running_loop().run_in_executor(self._threads, _verify, kept or _decoy, password)
-        return is_right and kept is not None
+        if len(self._pending) >= MOST_PASSWORDS:
+            raise FtpdError(ErrorCode.BUSY, "too many passwords are being compared; try again in a moment")
+        comparing = self._threads.submit(_verify, kept or _decoy, password)
+        self._pending.add(comparing)
+        comparing.add_done_callback(self._pending.discard)
+        return await asyncio.wrap_future(comparing) and kept is not None
 
 
 def _verify(kept: str, password: str) -> bool:

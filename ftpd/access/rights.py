@@ -46,6 +46,13 @@ class Grant(NamedTuple):
     rights: Rights
 
 
+class Quota(NamedTuple):
+    """How much somebody may store. What is None is not limited."""
+
+    size: int | None = None
+    files: int | None = None
+
+
 class Principal(NamedTuple):
     """Who is asking."""
 
@@ -54,6 +61,11 @@ class Principal(NamedTuple):
     """On paths as this user sees them."""
     home: RemotePath = ROOT
     """The folder that is the root for this user."""
+    quota: Quota = Quota()
+    rate: int | None = None
+    """Bytes in a second, each way."""
+    connections: int | None = None
+    """How many at a time."""
 
     @property
     def rights(self) -> Rights:

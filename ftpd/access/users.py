@@ -5,6 +5,10 @@
     rights = ["list", "read", "write", "overwrite", "delete"]
     password = "$argon2id$…"
     keys = ["ssh-ed25519 AAAA… alice@laptop"]
+    quota = "10G"
+    quota_files = 100000
+    rate = "5M"
+    connections = 16
 
     [users.alice.paths]
     "inbox" = ["write"]
@@ -27,11 +31,13 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
+from ftpd.access.amounts import parse_amount
 from ftpd.access.keys import parse_key
-from ftpd.access.rights import ROOT, Grant, Principal, narrowed, parse_rights
+from ftpd.access.rights import ROOT, Grant, Principal, Quota, narrowed, parse_rights
 from ftpd.tls import IdentityError, check_private
 from ftpd.wire.errors import FtpdError
 from ftpd.wire.paths import RemotePath
@@ -41,6 +47,10 @@ USER_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 ANONYMOUS_NAME = "anonymous"
+
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+"""How many of something; 0 is any number."""
 
 
 class UsersError(Exception):
@@ -55,6 +65,10 @@ class User(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     paths: dict[str, list[str]] = {}
     password: str | None = None
     keys: list[str] = []
+    quota: str = ""
+    quota_files: Count = 0
+    rate: str = ""
+    connections: Count = 0
 
 
 class Token(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -101,12 +115,18 @@ class Users(msgspec.Struct, forbid_unknown_fields=True):
             return None
         grants = [Grant(ROOT, parse_rights(user.rights))]
         grants += [Grant(RemotePath.parse(path), parse_rights(words)) for path, words in user.paths.items()]
-        principal = Principal(name, tuple(grants), RemotePath.parse_folder(user.home))
+        rate = parse_amount(user.rate) if user.rate else None
+        home = RemotePath.parse_folder(user.home)
+        principal = Principal(name, tuple(grants), home, _quota(user), rate, user.connections or None)
         for limit in (token and self.tokens.get(token.maker), token):
             if limit is not None and (limit.rights is not None or limit.path):
                 rights = None if limit.rights is None else parse_rights(limit.rights)
                 principal = narrowed(principal, RemotePath.parse_folder(limit.path), rights)
         return principal
+
+
+def _quota(user: User) -> Quota:
+    return Quota((parse_amount(user.quota) or None) if user.quota else None, user.quota_files or None)
 
 
 def load(file: Path) -> Users:

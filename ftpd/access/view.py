@@ -12,7 +12,19 @@ from contextlib import AbstractContextManager
 
 from ftpd.access.rights import Principal, Right
 from ftpd.payload.direct import Stretch
-from ftpd.store.base import Details, Listing, OpenChunk, SmallFile, Store, StoredFile, Upload, UploadPlan, WholeFile
+from ftpd.store.base import (
+    Details,
+    Listing,
+    OpenChunk,
+    SmallFile,
+    Space,
+    Store,
+    StoredFile,
+    Upload,
+    UploadPlan,
+    Usage,
+    WholeFile,
+)
 from ftpd.wire.digests import Buffer, Digest, Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.messages import Algorithm, Entry, IfExists
@@ -97,6 +109,15 @@ class View(Store):
             self._check(path, Right.WRITE)
         with self._errors():
             return await self._store.make_folder(self._full(path))
+
+    async def space(self) -> Space:
+        """See `Store.space`."""
+        return await self._store.space()
+
+    async def usage(self, folder: RemotePath) -> Usage:
+        """See `Store.usage`."""
+        self._check(folder, Right.LIST)
+        return await self._store.usage(self._full(folder))
 
     async def sweep(self) -> None:
         """See `Store.sweep`."""
@@ -215,6 +236,7 @@ class _OwnUpload(Upload):
         self._errors = errors
         self._check = check
         self.name = upload.name
+        self.takes_runs = upload.takes_runs
 
     @property
     def leaves(self) -> dict[int, bytes]:  # type: ignore[override] # that of the upload itself

@@ -26,12 +26,13 @@ async def auth(request: Auth, exchange: Exchange) -> Identity:
         exchange.challenge = _challenge(request)
         return _identity(exchange, exchange.challenge.server_nonce.hex())
     exchange.tries += 1
-    if request.method is AuthMethod.KEY:
-        login = await door.by_key(challenge, request.signature, exchange.certificate)
-    elif request.method is AuthMethod.TOKEN:
-        login = await door.by_token(request.token, request.session)
-    else:
-        login = await door.by_password(request.user, request.password)
+    with exchange.caller.trying(request.method):
+        if request.method is AuthMethod.KEY:
+            login = await door.by_key(challenge, request.signature, exchange.certificate)
+        elif request.method is AuthMethod.TOKEN:
+            login = await door.by_token(request.token, request.session)
+        else:
+            login = await door.by_password(request.user, request.password)
     exchange.tries = 0
     exchange.let_in(login)
     return _identity(exchange)

@@ -136,6 +136,8 @@ class _Chunks(ArrivingChunk):
             request = parse(header, Chunk) if header.get("cmd") == "chunk" else None
             if request is None or request.upload != self._opened.upload.name or not request.size:
                 return None
+            if not self._opened.upload.takes_runs:
+                return None
             _check_place(request, self._opened)
             place = self._place(request)
             if not self._opened.try_claim(request.index, self):

@@ -4,6 +4,9 @@ from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 from ftpd.access.door import Challenge, Door, Login
+from ftpd.access.penalties import Caller
+from ftpd.access.presence import Presence
+from ftpd.access.quotas import Stores
 from ftpd.access.rights import Principal
 from ftpd.commands.uploads import Leases, OpenUpload
 from ftpd.payload.direct import Stretch
@@ -52,23 +55,32 @@ class OpenListing(NamedTuple):
     """Whoever may see them: it ends with his rights."""
 
 
+class Common(NamedTuple):
+    """What all conversations of a server share."""
+
+    stores: Stores
+    door: Door
+    presence: Presence
+    budget: Budget
+    leases: Leases
+    limits: dict[str, int]
+    """What `hello` tells of the server's bounds."""
+
+
 class Exchange(ABC):
     """One conversation: what its commands share, and how they move payload."""
 
     store: Store
     """As whoever is asking sees it."""
-    limits: dict[str, int]
-    """What `hello` tells of the server's bounds."""
     principal: Principal
     """Who is asking."""
 
-    def __init__(self, budget: Budget, leases: Leases, door: Door) -> None:
-        self.budget = budget
-        self.leases = leases
-        self.door = door
+    def __init__(self, common: Common, caller: Caller) -> None:
+        self.stores, self.door, self.presence, self.budget, self.leases, self.limits = common
+        self.caller = caller
         self.login: Login | None = None
         """How who is asking has logged in, if he has."""
-        self.certificate = door.certificate
+        self.certificate = self.door.certificate
         """The SHA-256 of the certificate that the peer was shown, if it was shown one."""
         self.challenge: Challenge | None = None
         """What the peer has to sign, once."""
@@ -85,7 +97,11 @@ class Exchange(ABC):
 
     @abstractmethod
     def let_in(self, login: Login) -> None:
-        """Be somebody else from here on."""
+        """Be somebody else from here on.
+
+        Raises:
+            FtpdError: `busy`, he has as many connections as he may.
+        """
 
     @abstractmethod
     async def receive(self) -> Stretch | None:

@@ -14,6 +14,7 @@ from ftpd.commands.greeting import hello, ping
 from ftpd.commands.listing import ls, stat
 from ftpd.commands.put import put
 from ftpd.commands.share import share, shares, unshare
+from ftpd.commands.space import df
 from ftpd.wire import messages
 from ftpd.wire.messages import Reply, Request
 
@@ -51,6 +52,7 @@ COMMANDS: dict[str, Command[Request]] = {
     "commit": _erase(Command(messages.Commit, Right.WRITE, commit)),
     "abort": _erase(Command(messages.Abort, Right.WRITE, abort)),
     "mkdir": _erase(Command(messages.Mkdir, Right.WRITE, mkdir)),
+    "df": _erase(Command(messages.Df, Right.WRITE, df)),
     "get": _erase(Command(messages.Get, Right.READ, get)),
     "ls": _erase(Command(messages.Ls, Right.LIST, ls)),
     "stat": _erase(Command(messages.Stat, Right.LIST, stat)),

@@ -198,12 +198,18 @@ class Channel:
         return data
 
     async def receive(
-        self, size: int, on_complete: Callable[[], None] | None = None, *, directly: bool = False
+        self,
+        size: int,
+        on_complete: Callable[[], None] | None = None,
+        *,
+        directly: bool = False,
+        in_pieces: bool = False,
     ) -> PayloadReader:
         """Start to receive `size` bytes of payload. Read them all, then `close()` it.
 
-        `directly` lets the threads that are given many bytes read on by themselves (`Stretch`). `on_complete` is called
-        when the event loop has read the last of them: what comes next is a header.
+        `directly` lets the threads that are given many bytes read on by themselves (`Stretch`); `in_pieces` gives out
+        small buffers. `on_complete` is called when the event loop has read the last of them: what comes next is a
+        header.
 
         Raises:
             ConnectionError: the connection ended before the first byte.
@@ -215,6 +221,8 @@ class Channel:
         directly = directly and size - len(head) >= DIRECT_SIZE and PayloadReader.direct < MOST_DIRECT
         sock = self.dup() if directly else None
         payload = PayloadReader(cast("asyncio.Transport", self.writer.transport), size, on_complete, sock)
+        if in_pieces:
+            payload.be_small()
         while head:
             room = payload.get_buffer()
             count = min(len(room), len(head))

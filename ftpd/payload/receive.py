@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import ClassVar
 
-from ftpd.wire.limits import MIB
+from ftpd.wire.limits import KIB, MIB
 
 BUFFER_SIZES = (8 * MIB, 4 * MIB, 2 * MIB, MIB, MIB // 2)
 """Of one transfer, of a few, of many: a read, a thread hop and an acknowledgement per buffer, and the fewer of them the
@@ -23,6 +23,9 @@ faster (`make bench`); but hundreds have to fit in memory."""
 BUFFERS = 2
 """Buffers of one transfer: one that fills, one that is being stored."""
 
+PIECE = 64 * KIB
+"""A buffer where there is a limit on the rate, so that the time between two of them is short."""
+
 BUFFER_BUDGET = 128 * MIB
 """Memory that decides what few and many are. Fresh memory costs a page fault per 4 KiB, so half of it is kept for the
 next transfer."""
@@ -30,7 +33,7 @@ next transfer."""
 FLUSH_S = 1.0
 """How long a reader waits for a full buffer before it gets what there is: a slow download must be seen to move."""
 
-_pool: dict[int, list[bytearray]] = {size: [] for size in BUFFER_SIZES}
+_pool: dict[int, list[bytearray]] = {size: [] for size in (*BUFFER_SIZES, PIECE)}
 
 
 def is_crowded() -> bool:
@@ -71,6 +74,7 @@ class PayloadReader:
         With a `sock` the thread that is given bytes may read on from it. It is closed at the end.
         """
         self._on_complete = on_complete
+        self.size = size
         self.missing = size
         """Bytes that have not arrived yet."""
         _running.add(self)
@@ -87,6 +91,10 @@ class PayloadReader:
         self.sock = sock
         PayloadReader.direct += sock is not None
         """Where the thread that has been given bytes may read on, until it is done with them."""
+
+    def be_small(self) -> None:
+        """Use buffers of `PIECE`. To be called before the first byte."""
+        self._buffer_size = PIECE
 
     def give_out(self) -> None:
         """Let the next reader have what there is."""

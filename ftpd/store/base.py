@@ -66,6 +66,27 @@ class WholeFile(NamedTuple):
     data: Buffer
 
 
+class Space(NamedTuple):
+    """How much room there is, in bytes. What is None is not limited."""
+
+    total: int
+    free: int
+    used: int | None = None
+    """Of the quota of whoever asks."""
+    quota: int | None = None
+    files: int | None = None
+    quota_files: int | None = None
+
+
+class Usage(NamedTuple):
+    """What lies beneath a folder."""
+
+    size: int
+    files: int
+    unfinished: Mapping[str, int]
+    """Sizes of the uploads that can be resumed, by their names."""
+
+
 class OpenChunk:
     """A chunk on its way in: where its next bytes go, and what it is to be in the end."""
 
@@ -203,6 +224,9 @@ class Upload(ABC):
 
     leaves: dict[int, bytes]
     """The digests of the sealed chunks, by index."""
+
+    takes_runs = True
+    """Whether a chunk may follow the one before it within a call of `fill` (`OpenChunk.go_on`)."""
 
     @abstractmethod
     async def write(self, offset: int, data: Buffer | Stretch, digest: Digest) -> int:
@@ -349,6 +373,14 @@ class Store(ABC):
         Raises:
             FtpdError: `not_directory`, `symlink`, `no_space`, `read_only`.
         """
+
+    @abstractmethod
+    async def space(self) -> Space:
+        """Tell how much room there is."""
+
+    @abstractmethod
+    async def usage(self, folder: RemotePath) -> Usage:
+        """Count the files beneath a folder. May take a while."""
 
     @abstractmethod
     async def sweep(self) -> None:

@@ -13,10 +13,12 @@ from ftpd.store.base import (
     Details,
     Listing,
     OpenChunk,
+    Space,
     Store,
     StoredFile,
     Upload,
     UploadPlan,
+    Usage,
     check_complete,
     lease_lost,
     unknown_upload,
@@ -104,6 +106,17 @@ class MemoryStore(Store):
         self._check_parts(path, len(path.parts))
         self.folders.add(path)
         return True
+
+    async def space(self) -> Space:
+        """See `Store.space`."""
+        used = sum(len(content.data) for content in self.files.values())
+        return Space(total=used, free=0)
+
+    async def usage(self, folder: RemotePath) -> Usage:
+        """See `Store.usage`."""
+        depth = len(folder.parts)
+        sizes = [len(content.data) for path, content in self.files.items() if path.parts[:depth] == folder.parts]
+        return Usage(sum(sizes), len(sizes), {})
 
     async def sweep(self) -> None:
         """See `Store.sweep`: it keeps what it has until it is closed."""

@@ -133,6 +133,10 @@ class Unshare(Request, tag="unshare"):
     share: str
 
 
+class Df(Request, tag="df"):
+    """Ask how much room there is."""
+
+
 class Put(Request, tag="put"):
     """Store one file whose bytes follow at once."""
 
@@ -299,6 +303,17 @@ class SharePage(Reply):
 
     shares: list[SharedPath]
     more: bool = False
+
+
+class Disk(Reply):
+    """How much room there is on the server's disk; and of the quota of whoever asks, if he has one."""
+
+    total: int
+    free: int
+    used: int | None = None
+    quota: int | None = None
+    files: int | None = None
+    quota_files: int | None = None
 
 
 class Stored(Reply):

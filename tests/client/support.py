@@ -63,14 +63,20 @@ class Service:
         return f"127.0.0.1:{self.port}"
 
     async def start(
-        self, *, read_only: bool = False, tls: ssl.SSLContext | None = None, door: Door | None = None
+        self,
+        *,
+        read_only: bool = False,
+        tls: ssl.SSLContext | None = None,
+        door: Door | None = None,
+        max_per_source: int | None = None,
+        limit_rate: int = 0,
     ) -> None:
         """Begin to serve."""
         workers = Workers()
         self._closing.callback(workers.close)
         store = LocalStore(self.root, workers, durability=Durability.NONE, read_only=read_only)
         self._closing.push_async_callback(store.close)
-        server = Server(store, 100, tls, door)
+        server = Server(store, 100, tls, door, max_per_source, limit_rate)
         [(_, self.port)] = await server.start("127.0.0.1", self.port)
         self._closing.push_async_callback(server.drain, 0.0)
 

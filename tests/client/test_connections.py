@@ -25,10 +25,10 @@ async def test_many_puts_share_few_connections(service: Service, folder: Path, m
     admitted = 0
     admit = Server._admit
 
-    def counting(self: Server, channel: object) -> None:
+    def counting(self: Server, *visitor: object) -> None:
         nonlocal admitted
         admitted += 1
-        admit(self, channel)  # type: ignore[arg-type] # passed on as it came
+        admit(self, *visitor)  # type: ignore[arg-type] # passed on as it came
 
     monkeypatch.setattr(Server, "_admit", counting)
     for number in range(30):

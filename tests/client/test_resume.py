@@ -66,6 +66,16 @@ def _later(place: int | None, count: int) -> int | None:
     return None if place is None else max(place, count + 1000)
 
 
+async def test_a_slow_server_is_waited_for(service: Service, folder: Path) -> None:
+    """A server that is told to be slow, and takes longer than nothing may move, is not taken for one that is gone."""
+    (folder / "a").write_bytes(content(3_000_000))
+    await service.stop()
+    await service.start(limit_rate=1_000_000)
+    async with ftpc.connect(service.address, stall_timeout_s=1.5, retries=0) as client:
+        await client.put(folder / "a")
+    assert content(3_000_000) == (service.root / "a").read_bytes()
+
+
 async def test_a_stalled_line_is_given_up(service: Service, proxy: Proxy, folder: Path) -> None:
     """A connection on which nothing moves is replaced by another, which takes the upload over and goes on."""
     (folder / "a").write_bytes(content(SIZE))

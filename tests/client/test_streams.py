@@ -182,6 +182,21 @@ async def test_a_server_that_can_not(folder: Path) -> None:
     assert "wait" not in asked[-1]
 
 
+@pytest.mark.parametrize("let_in", [1, 3])
+@pytest.mark.usefixtures("far")
+async def test_a_server_that_lets_few_connect(service: Service, proxy: Proxy, folder: Path, let_in: int) -> None:
+    """Where only so many connections are let in, the file comes over these, in one try."""
+    (folder / "a").write_bytes(DATA)
+    await service.stop()
+    await service.start(max_per_source=let_in)
+    recorder = Recorder()
+    async with ftpc.connect(proxy.address, streams=8, retries=0) as client:
+        await client.put(folder / "a", progress=recorder)
+    assert 8 == proxy.accepted
+    assert DATA == (service.root / "a").read_bytes()
+    assert "waiting" not in recorder.phases
+
+
 @pytest.mark.usefixtures("far")
 async def test_a_server_that_lets_nobody_join(service: Service, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where others are refused, the first connection brings everything."""

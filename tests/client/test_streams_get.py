@@ -7,6 +7,7 @@ import pytest
 
 import ftpc
 from ftpc.jobs import unfinished
+from ftpc.transfer.download import Download
 from ftpd.payload import channel
 from ftpd.payload.journal import Journal
 from tests.client.proxy import Proxy
@@ -110,6 +111,22 @@ async def test_holes_are_filled(proxy: Proxy, folder: Path, source: None) -> Non
     assert job.size == SIZE
     assert result.resumed == sum(min(CHUNK, SIZE - index * CHUNK) for index in there[1:])
     assert proxy.down.count - before < SIZE - result.resumed + 20_000
+
+
+@pytest.mark.parametrize("let_in", [1, 3])
+@pytest.mark.usefixtures("far")
+async def test_few_are_let_in(
+    service: Service, proxy: Proxy, folder: Path, source: None, let_in: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where only so many connections are let in, these fetch what the others should have, and no chunk twice."""
+    monkeypatch.delattr(Download, "_fetch")  # of what is left when the connections are done
+    await service.stop()
+    await service.start(max_per_source=let_in)
+    async with ftpc.connect(proxy.address, streams=8, retries=0) as client:
+        await client.get("a", folder / "b")
+    assert 8 == proxy.accepted
+    assert content(SIZE) == (folder / "b").read_bytes()
+    assert proxy.down.count < SIZE + 20_000
 
 
 @pytest.mark.usefixtures("far")

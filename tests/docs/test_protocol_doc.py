@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ftpd import requests, session, tls
+from ftpd import replies, requests, session, tls
 from ftpd.commands.table import COMMANDS
 from ftpd.config import DEFAULT_PORT
 from ftpd.payload import channel
@@ -38,6 +38,7 @@ REPLIES: dict[str, dict[str, type[msgspec.Struct]]] = {
     "commit": {},
     "abort": {},
     "mkdir": {"reply": messages.Made},
+    "df": {"reply": messages.Disk},
     "get": {"reply": messages.Content, "trailer": messages.Trailer},
     "ls": {"reply": messages.Page, "entry": messages.Entry},
     "stat": {"reply": messages.Status},
@@ -186,7 +187,7 @@ def test_timeouts_are_those_of_the_server() -> None:
     assert requests.HEADER_S == session.LOGIN_S, "they share a row"
     assert [f"{value:g}" for value in values] == list(table(section("Timeouts"), "seconds"))
     assert f"quiet for {requests.QUIET_S:g} s" in DOCUMENT
-    assert f"{session.HELD_BYTES // limits.MIB} MiB of replies" in DOCUMENT
+    assert f"{replies.HELD_BYTES // limits.MIB} MiB of replies" in DOCUMENT
     assert f"{channel.LINGER_S:g} s or {channel.LINGER_BYTES // limits.MIB} MiB" in DOCUMENT
     assert f"the default port is {DEFAULT_PORT}" in DOCUMENT
 

@@ -106,6 +106,17 @@ def connect(server: ServerProcess, certificate: Path | None) -> Peer:
     return peer
 
 
+def test_connections_of_one_user(root: Path, server: ServerProcess, authority: Authority) -> None:
+    """Who shows a certificate has no more connections than the user may have."""
+    certificate = authority.sign("bob")
+    manage(root, "user", "set", "bob", "--connections", "1")
+    with connect(server, certificate) as peer, connect(server, certificate) as other:
+        assert peer.ask({"cmd": "ls"})["ok"]
+        assert "busy" == other.read()["error"]["code"]
+        assert other.is_ended()
+    manage(root, "user", "set", "bob", "--connections", "0")
+
+
 def test_right_certificate(server: ServerProcess, authority: Authority) -> None:
     """Who shows a certificate is the user it names, from the first request on, with that user's rights."""
     with connect(server, authority.sign("alice")) as peer:

@@ -67,6 +67,7 @@ REQUESTS: list[dict[str, object]] = [
     {"cmd": "commit", "upload": "x", "chunks": 1, "root": "00"},
     {"cmd": "abort", "upload": "x"},
     {"cmd": "mkdir", "path": "folder"},
+    {"cmd": "df"},
     {"cmd": "get", "filename": "there"},
     {"cmd": "ls"},
     {"cmd": "stat", "filename": "there"},

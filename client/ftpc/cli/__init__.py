@@ -16,6 +16,7 @@ VERBS = {
     "jobs": ("ftpc.cli.unfinished", "list the uploads that were broken off on this machine"),
     "resume": ("ftpc.cli.resume", "go on with them"),
     "cancel": ("ftpc.cli.cancel", "forget one of them"),
+    "df": ("ftpc.cli.df", "tell how much room there is, on the server and in your quota"),
     "ping": ("ftpc.cli.ping", "ask the server for a sign of life"),
     "login": ("ftpc.cli.login", "log in to a server, and remember how"),
     "logout": ("ftpc.cli.logout", "forget how"),

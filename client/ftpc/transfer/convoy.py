@@ -14,7 +14,6 @@ from ftpc.errors import FtpcError, RefusedError
 from ftpc.transfer.plan import Streams
 from ftpc.transfer.retry import is_temporary
 from ftpc.transfer.tasks import errors_of_a_group
-from ftpd.wire.errors import ErrorCode
 from ftpd.wire.messages import Get
 
 AHEAD = 2
@@ -49,15 +48,16 @@ class Convoy:
                 for _ in range(min(streams.most, len(self._left)) - 1):
                     group.create_task(self._bring_beside(streams))
                 await self._bring(connection)
+            await self._bring(connection)  # what others have given back since
 
     async def _bring_beside(self, streams: Streams) -> None:
         try:
             async with streams.lend() as connection:
                 await self._bring(connection)
         except FtpcError as exc:
-            is_ours = not isinstance(exc, RefusedError) and is_temporary(exc)
-            is_refused = isinstance(exc, RefusedError) and exc.code == ErrorCode.BUSY
-            if not is_ours and not is_refused:
+            # What was refused here is asked for again over the connection that stays, which can go on after a refusal.
+            # If this one ended the group, that one would be cut in the middle of a reply.
+            if not isinstance(exc, RefusedError) and not is_temporary(exc):
                 raise
 
     async def _bring(self, connection: Connection) -> None:
@@ -71,7 +71,10 @@ class Convoy:
                     self._left.append(asked[0])
                 asked.popleft()
         except RefusedError:
-            asked.popleft()
+            if not connection.is_usable:  # it was refused itself, and with it all that was asked for
+                self._left.extendleft(reversed(asked))
+                raise
+            self._left.appendleft(asked.popleft())
             for index in asked:  # what has been asked for is answered all the same
                 with contextlib.suppress(RefusedError):
                     await self._take(connection, index)

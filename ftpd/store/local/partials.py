@@ -26,9 +26,9 @@ from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.paths import RemotePath
 
 _NAME = re.compile(r"[0-9a-f]{32}")
-_JOURNAL = ".journal"
+JOURNAL = ".journal"
 _REWRITTEN = ".rewritten"
-_SUFFIXES = ("", _JOURNAL, _REWRITTEN)
+_SUFFIXES = ("", JOURNAL, _REWRITTEN)
 
 _PASSING = {ErrorCode.NO_SPACE, ErrorCode.BUSY}
 """What keeps a whole file from getting its name today, and not tomorrow: there was no room for its folder, say."""
@@ -166,7 +166,7 @@ class LocalPartial(LocalUpload):
         if name is not None:
             return
         try:
-            self._journal = self._new_journal(self.name + _JOURNAL)
+            self._journal = self._new_journal(self.name + JOURNAL)
         except BaseException:
             self.release()
             raise
@@ -300,7 +300,7 @@ class LocalPartial(LocalUpload):
         try:
             os.chmod(self.name, 0o600, dir_fd=self._folder)  # it has its final mode if it was about to be published
             self._fd = open_temporary(self.name, self._folder, create=False)
-            fd = open_temporary(self.name + _JOURNAL, self._folder, create=False)
+            fd = open_temporary(self.name + JOURNAL, self._folder, create=False)
         except FileNotFoundError:
             raise unknown_upload(self.name) from None
         opened = Journal.open(fd)
@@ -346,7 +346,7 @@ class LocalPartial(LocalUpload):
         fresh = self._new_journal(self.name + _REWRITTEN)
         for index, leaf in self.leaves.items():
             fresh.add(index, leaf)
-        os.rename(self.name + _REWRITTEN, self.name + _JOURNAL, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        os.rename(self.name + _REWRITTEN, self.name + JOURNAL, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         if self._journal is not None:
             self._journal.close()
         self._journal = fresh

@@ -14,7 +14,18 @@ from blake3 import blake3
 
 from ftpd.payload.files import FileSource, read_pieces
 from ftpd.payload.workers import Workers
-from ftpd.store.base import Details, Listing, SmallFile, Store, StoredFile, Upload, UploadPlan, WholeFile
+from ftpd.store.base import (
+    Details,
+    Listing,
+    SmallFile,
+    Space,
+    Store,
+    StoredFile,
+    Upload,
+    UploadPlan,
+    Usage,
+    WholeFile,
+)
 from ftpd.store.loaded import LoadedFile
 from ftpd.store.local.batch import Batch
 from ftpd.store.local.beneath import Beneath
@@ -24,6 +35,7 @@ from ftpd.store.local.errors import os_errors
 from ftpd.store.local.partials import Partials
 from ftpd.store.local.publish import Landing, LocalUpload, check_free
 from ftpd.store.local.reading import Reading
+from ftpd.store.local.usage import space_of, usage_of
 from ftpd.wire.digests import Buffer, Digest, Tree, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import SMALL_FILE
@@ -134,6 +146,14 @@ class LocalStore(Store):
             raise FtpdError(ErrorCode.READ_ONLY, "this server is read-only")
         return await self.workers.sync(self._make_folder, path)
 
+    async def space(self) -> Space:
+        """See `Store.space`."""
+        return await self.workers.disk(self._space)
+
+    async def usage(self, folder: RemotePath) -> Usage:
+        """See `Store.usage`."""
+        return await self.workers.digest(lambda _: self._usage(folder))
+
     async def sweep(self) -> None:
         """See `Store.sweep`."""
         if not self.read_only:
@@ -207,6 +227,14 @@ class LocalStore(Store):
             folder, is_new = self._root.open_or_make(path, sync=self._landing.sync)
             os.close(folder)
         return is_new
+
+    def _space(self) -> Space:
+        with os_errors("", self._root):
+            return space_of(self._root)
+
+    def _usage(self, folder: RemotePath) -> Usage:
+        with os_errors(folder, self._root):
+            return usage_of(self._root, folder, self._partials.folder if not self.read_only else None)
 
     def _checksum(self, path: RemotePath, algorithm: Algorithm, stop: threading.Event) -> str:
         file, found = self._open_regular(path)

@@ -1,0 +1,110 @@
+"""Who is let in at all: so many from one place, so many who have not logged in, nobody who guesses."""
+
+import ipaddress
+import random
+from collections import Counter
+from collections.abc import Callable
+
+from ftpd.access.penalties import Caller, Penalties, source_of
+from ftpd.wire.errors import FtpdError
+
+DROP_FROM, DROP_SHARE, MOST_STRANGERS = 10, 0.3, 100
+"""Connections that have not logged in, where that is needed: from the first figure on a new one is refused with the
+chance that the second says, which grows in a straight line to 1 at the third (MaxStartups of OpenSSH, 10:30:100, see
+sshd_config(5)). Who only waits can not keep all others out then, as he could with a mere limit."""
+
+MAX_PER_SOURCE = 64
+"""Connections from one source, where nothing else is said."""
+
+
+class Visit:
+    """A connection, from the moment it is accepted to its end."""
+
+    def __init__(self, source: str, penalties: Penalties) -> None:
+        self.source = source
+        self.caller = Caller(source, penalties)
+        self.refusal: str | None = None
+        """Why it is not let in, if it is not."""
+        self.is_admitted = False
+        self.is_stranger: Callable[[], bool] = lambda: False
+        """Whether it can talk to us, and nobody has logged in yet."""
+
+
+class Admission:
+    """Counts visits."""
+
+    def __init__(
+        self,
+        max_per_source: int | None = None,
+        *,
+        needs_login: bool = False,
+        penalties: Penalties | None = None,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """With None for a maximum it is `MAX_PER_SOURCE`, and none for this very machine; 0 is no limit."""
+        self._max_per_source = max_per_source
+        self._needs_login = needs_login
+        self._penalties = penalties or Penalties()
+        self._draw = draw
+        self._by_source: Counter[str] = Counter()
+        self._strangers: set[Visit] = set()
+
+    def enter(self, host: str) -> Visit:
+        """Note a connection. One that is refused has to `leave` as well."""
+        visit = Visit(source_of(host), self._penalties)
+        visit.refusal = self._refusal(visit.source)
+        if visit.refusal is None:
+            self._by_source[visit.source] += 1
+        return visit
+
+    def let_in(self, visit: Visit, is_stranger: Callable[[], bool]) -> None:
+        """Note that a conversation begins. During the handshake of TLS before it nobody counts as a stranger.
+
+        Of those who are silent there the oldest has to go when there are too many, which is better than chance.
+        """
+        visit.is_admitted = True
+        visit.is_stranger = is_stranger
+        if self._needs_login:
+            self._strangers.add(visit)
+
+    def leave(self, visit: Visit) -> None:
+        """Note that it has ended."""
+        self._strangers.discard(visit)
+        if visit.refusal is None:
+            self._by_source[visit.source] -= 1
+            if not self._by_source[visit.source]:
+                del self._by_source[visit.source]
+
+    def _refusal(self, source: str) -> str | None:
+        limit = self._limit(source)
+        if limit and self._by_source[source] >= limit:
+            return f"there are {limit} connections from {source}, which is the limit (--max-per-source)"
+        if not self._needs_login:
+            return None
+        try:
+            self._penalties.check(source)
+        except FtpdError as exc:
+            return exc.message
+        self._strangers = {visit for visit in self._strangers if visit.is_stranger()}
+        if self._draw() < drop_chance(len(self._strangers)):
+            return f"{len(self._strangers)} connections have not logged in yet; try again in a moment"
+        return None
+
+    def _limit(self, source: str) -> int:
+        if self._max_per_source is not None:
+            return self._max_per_source
+        return 0 if _is_this_machine(source) else MAX_PER_SOURCE
+
+
+def drop_chance(strangers: int) -> float:
+    """Give the chance that one more is refused."""
+    if strangers < DROP_FROM:
+        return 0.0
+    return min(1.0, DROP_SHARE + (1 - DROP_SHARE) * (strangers - DROP_FROM) / (MOST_STRANGERS - DROP_FROM))
+
+
+def _is_this_machine(source: str) -> bool:
+    try:
+        return ipaddress.ip_address(source).is_loopback
+    except ValueError:  # the /64 of others
+        return False

@@ -1,0 +1,92 @@
+"""Small files, dozens at a time: most of the work is done once for all of them."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from ftpd.commands.get import Answered, get_all
+from ftpd.commands.put import put_all
+from ftpd.conversation import Conversation
+from ftpd.reports import report
+from ftpd.wire.digests import Buffer
+from ftpd.wire.errors import FtpdError
+from ftpd.wire.frames import Header
+from ftpd.wire.limits import KIB
+from ftpd.wire.messages import encode_refusal, encode_reply
+
+MOST_PUTS = 64
+"""Files that are stored together at most: none is to wait for long, and each is open meanwhile."""
+
+MOST_GETS = 64
+"""Files that are read together at most, likewise."""
+
+GET_BYTES = 256 * KIB
+"""How much of them is in memory at a time for one client, which may not read."""
+
+
+async def store_run(puts: Sequence[tuple[Header, Buffer]], conversation: Conversation, started: float) -> None:
+    """Store files that have arrived whole, and answer each.
+
+    Raises:
+        ConnectionError: nobody reads the answers.
+    """
+    replies, peer = conversation.replies, conversation.peer
+    try:
+        answers = await put_all(puts, conversation.store)
+    except (OSError, asyncio.CancelledError):
+        for lost, _ in puts:
+            report(lost, conversation, peer, started, "lost")
+        raise
+    frames = bytearray()
+    for (request, _), (request_id, reply, conversation.transfer) in zip(puts, answers, strict=True):
+        replies.is_classic = replies.is_classic and request.get("id") is None
+        if isinstance(reply, FtpdError):
+            report(request, conversation, peer, started, reply.code.value)
+            frame = encode_refusal(reply.code, reply.message, reply.facts, request_id)
+        else:
+            report(request, conversation, peer, started, "ok")
+            frame = encode_reply(reply, request_id)
+        if replies.is_classic:
+            await replies.reply(frame)
+        else:
+            frames += frame
+    if frames:
+        await replies.release()
+        await replies.write(bytes(frames))
+
+
+async def send_run(gets: Sequence[Header], conversation: Conversation) -> tuple[int, Header | None]:
+    """Answer the first of several requests for files in one piece; give how many that were.
+
+    The last of them is given back if it is not for a small file, and so has no answer yet.
+
+    Raises:
+        ConnectionError: nobody reads the answers.
+    """
+    started = time.monotonic()
+    conversation.transfer = None
+    conversation.replies.is_classic = False
+    try:
+        answers = await get_all(gets, conversation.store, GET_BYTES)
+        await conversation.replies.release()
+        await conversation.replies.write(b"".join(part for answer in answers for part in _frames_of(answer)))
+        await conversation.pace.went(sum(len(answer.data) for answer in answers), is_small=True)
+    except (OSError, asyncio.CancelledError):
+        for lost in gets:
+            report(lost, conversation, conversation.peer, started, "lost")
+        raise
+    for request, (_, reply, conversation.transfer, _, _) in zip(gets, answers, strict=False):
+        if reply is None:
+            return len(answers), request
+        outcome = reply.code.value if isinstance(reply, FtpdError) else "ok"
+        report(request, conversation, conversation.peer, started, outcome)
+    return len(answers), None
+
+
+def _frames_of(answer: Answered) -> Sequence[Buffer]:
+    """Write down the answer to one get of several."""
+    if answer.reply is None:
+        return ()
+    if isinstance(answer.reply, FtpdError):
+        return (encode_refusal(answer.reply.code, answer.reply.message, answer.reply.facts, answer.request_id),)
+    return encode_reply(answer.reply, answer.request_id), answer.leaves, answer.data

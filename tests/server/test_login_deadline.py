@@ -1,0 +1,88 @@
+"""The time to log in: counted from the beginning, whatever is said meanwhile."""
+
+import asyncio
+import contextlib
+import json
+import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ftpd import session
+from ftpd.access.credentials import new_token
+from ftpd.access.door import UsersDoor
+from ftpd.access.users import Token, User, edit
+from tests.client.support import PATIENCE_S, Service
+from tests.peer import frame
+
+PING = frame({"cmd": "ping"})
+TOKEN = new_token()
+
+
+@pytest.fixture
+async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Service]:
+    """A server where there is little time to log in."""
+    monkeypatch.setattr(session, "LOGIN_S", 0.3)
+    with edit(tmp_path / "users.toml") as users:
+        users.users["team"] = User(rights=["full"])
+        users.tokens[TOKEN.id] = Token(user="team", sha256=TOKEN.sha256)
+    (tmp_path / "root").mkdir()
+    service = Service(tmp_path / "root")
+    await service.start(door=UsersDoor(tmp_path / "users.toml"))
+    yield service
+    await service.stop()
+
+
+async def read(reader: asyncio.StreamReader) -> dict[str, object]:
+    """Read a reply."""
+    (size,) = struct.unpack("<i", await reader.readexactly(4))
+    reply: dict[str, object] = json.loads(await reader.readexactly(size))
+    return reply
+
+
+async def last_of(reader: asyncio.StreamReader) -> dict[str, object]:
+    """Read replies to the end of the connection, and give the last one."""
+    reply: dict[str, object] = {}
+    async with asyncio.timeout(PATIENCE_S):
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                reply = await read(reader)
+    return reply
+
+
+@pytest.mark.parametrize("words", [b"", PING, PING[:4], PING[:-1]], ids=["silent", "asking", "a length", "a header"])
+async def test_strangers_are_cut(service: Service, words: bytes) -> None:
+    """Who has not logged in when the time is over is told so and cut; who has logged in stays."""
+    inside, talk = await asyncio.open_connection("127.0.0.1", service.port)
+    talk.write(frame({"cmd": "auth", "token": TOKEN.text}))
+    assert (await read(inside))["ok"]
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    writer.write(words)
+    reply = await last_of(reader)
+    assert {"code": "timeout"}.items() <= dict(reply["error"]).items()  # type: ignore[call-overload] # it is a table
+    talk.write(PING)
+    assert (await read(inside))["ok"]
+    writer.close()
+    talk.close()
+
+
+@pytest.mark.parametrize("bit", [PING, PING[:1]], ids=["request by request", "byte by byte"])
+async def test_talking_does_not_help(service: Service, bit: bytes) -> None:
+    """Who goes on talking is cut all the same."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    ending = asyncio.create_task(last_of(reader))
+
+    async def talk() -> None:
+        rest = PING
+        while not ending.done():
+            writer.write(rest[: len(bit)])
+            rest = rest[len(bit) :] or PING
+            await asyncio.sleep(0.01)
+
+    talking = asyncio.create_task(talk())
+    with contextlib.suppress(ConnectionResetError):
+        await ending
+    await talking
+    assert reader.at_eof() or reader.exception()
+    writer.close()
