@@ -9,9 +9,13 @@ from ftpd.access.penalties import Caller, Penalties, source_of
 from ftpd.wire.errors import FtpdError
 
 DROP_FROM, DROP_SHARE, MOST_STRANGERS = 10, 0.3, 100
-"""Connections that have not logged in, where that is needed: from the first figure on a new one is refused with the
-chance that the second says, which grows in a straight line to 1 at the third (MaxStartups of OpenSSH, 10:30:100, see
-sshd_config(5)). Who only waits can not keep all others out then, as he could with a mere limit."""
+"""Connections from one source that have not logged in, where that is needed: from the first figure on a new one is
+refused with the chance that the second says, which grows in a straight line to 1 at the third (MaxStartups of OpenSSH,
+10:30:100, see sshd_config(5)). Who only waits can not keep all others there out then, as he could with a mere limit."""
+
+ALL_STRANGERS = 256
+"""Such connections from all sources together. One more is let in, and the oldest from the most crowded source has to
+go: a crowd keeps nobody out who comes from elsewhere."""
 
 MAX_PER_SOURCE = 64
 """Connections from one source, where nothing else is said."""
@@ -28,6 +32,8 @@ class Visit:
         self.is_admitted = False
         self.is_stranger: Callable[[], bool] = lambda: False
         """Whether it can talk to us, and nobody has logged in yet."""
+        self.expel: Callable[[], object] = lambda: None
+        """End it."""
 
 
 class Admission:
@@ -44,10 +50,11 @@ class Admission:
         """With None for a maximum it is `MAX_PER_SOURCE`, and none for this very machine; 0 is no limit."""
         self._max_per_source = max_per_source
         self._needs_login = needs_login
-        self._penalties = penalties or Penalties()
+        self._penalties = Penalties() if penalties is None else penalties  # one without scores is false
         self._draw = draw
         self._by_source: Counter[str] = Counter()
-        self._strangers: set[Visit] = set()
+        self._strangers: dict[Visit, None] = {}
+        """The oldest first."""
 
     def enter(self, host: str) -> Visit:
         """Note a connection. One that is refused has to `leave` as well."""
@@ -57,19 +64,25 @@ class Admission:
             self._by_source[visit.source] += 1
         return visit
 
-    def let_in(self, visit: Visit, is_stranger: Callable[[], bool]) -> None:
-        """Note that a conversation begins. During the handshake of TLS before it nobody counts as a stranger.
-
-        Of those who are silent there the oldest has to go when there are too many, which is better than chance.
-        """
+    def let_in(self, visit: Visit, is_stranger: Callable[[], bool], expel: Callable[[], object]) -> None:
+        """Note that a conversation begins, and what ends it. During the handshake of TLS nobody is a stranger."""
         visit.is_admitted = True
-        visit.is_stranger = is_stranger
+        visit.is_stranger, visit.expel = is_stranger, expel
         if self._needs_login:
-            self._strangers.add(visit)
+            self._strangers[visit] = None
+            if len(self._strangers) > ALL_STRANGERS:
+                self._make_room()
+
+    def _make_room(self) -> None:
+        """Expel a stranger. Where somebody has logged in before, it is the last to suffer from crowds elsewhere."""
+        crowds = Counter(visit.source for visit in self._strangers)
+        odd = max(self._strangers, key=lambda visit: (not visit.caller.is_known, crowds[visit.source]))
+        del self._strangers[odd]
+        odd.expel()
 
     def leave(self, visit: Visit) -> None:
         """Note that it has ended."""
-        self._strangers.discard(visit)
+        self._strangers.pop(visit, None)
         if visit.refusal is None:
             self._by_source[visit.source] -= 1
             if not self._by_source[visit.source]:
@@ -85,9 +98,10 @@ class Admission:
             self._penalties.check(source)
         except FtpdError as exc:
             return exc.message
-        self._strangers = {visit for visit in self._strangers if visit.is_stranger()}
-        if self._draw() < drop_chance(len(self._strangers)):
-            return f"{len(self._strangers)} connections have not logged in yet; try again in a moment"
+        self._strangers = {visit: None for visit in self._strangers if visit.is_stranger()}
+        crowd = sum(visit.source == source for visit in self._strangers)
+        if self._draw() < drop_chance(crowd):
+            return f"{crowd} connections from {source} have not logged in yet; try again in a moment"
         return None
 
     def _limit(self, source: str) -> int:

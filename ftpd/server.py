@@ -221,8 +221,8 @@ class Server:
             self._turn_away(channel, message)
             return
         session = Session(channel, self._common, visit.caller)
-        self._admission.let_in(visit, lambda: session.is_stranger)
         task = asyncio.get_running_loop().create_task(session.run())
+        self._admission.let_in(visit, lambda: session.is_stranger, session.expel)
         self._sessions[session] = task
         task.add_done_callback(lambda _: self._end(session, visit))
 

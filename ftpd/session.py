@@ -54,6 +54,8 @@ class Session(Conversation):
         self._requests = Requests(channel, self.replies.release)
         self._is_finishing = False
         self._is_late = False
+        self._is_expelled = False
+        self._task: asyncio.Task[None] | None = None
         self._present: str | None = None
         """As whose connection this one counts."""
         self._loop = asyncio.get_running_loop()
@@ -71,7 +73,8 @@ class Session(Conversation):
         """Serve until the conversation ends. Never raises; cancelling ends it at once, leaving nothing half done."""
         log.info("connected", extra={"peer": self.peer})
         started, outcome = time.monotonic(), "ok"
-        expelling = self._loop.call_later(LOGIN_S, self._expel, asyncio.current_task()) if self.door.methods else None
+        self._task = asyncio.current_task()
+        closing_time = self._loop.call_later(LOGIN_S, self._be_late) if self.door.methods else None
         try:
             outcome = await self._run_to_end()
         except Exception:
@@ -79,18 +82,26 @@ class Session(Conversation):
             log.exception("a bug ended the conversation", extra={"peer": self.peer})
             await self._say_farewell(FtpdError(ErrorCode.INTERNAL, "the server has a bug; its log has the details"))
         finally:
-            if expelling is not None:
-                expelling.cancel()
+            if closing_time is not None:
+                closing_time.cancel()
+            self._task = None  # what is left to do is to be done whole
             self._channel.abort()
             await self._clean_up()
             seconds = round(time.monotonic() - started, 3)
             log.info("disconnected", extra={"peer": self.peer, "outcome": outcome, "seconds": seconds})
 
-    def _expel(self, task: "asyncio.Task[None] | None") -> None:
+    def _be_late(self) -> None:
         """End the conversation if nobody has logged in by now, however busy it is."""
-        if self.is_stranger and task is not None:
+        if self.is_stranger and self._task is not None:
             self._is_late = True
-            task.cancel()
+            self._task.cancel()
+
+    def expel(self) -> None:
+        """Cut the conversation, without a word: this is for crowds."""
+        self._is_expelled = True
+        self._channel.abort()
+        if self._task is not None:  # else it has not begun, or is over
+            self._task.cancel()
 
     def finish(self) -> None:
         """End the conversation as soon as nothing is being transferred."""
@@ -121,6 +132,8 @@ class Session(Conversation):
         try:
             await self._converse()
         except asyncio.CancelledError:
+            if self._is_expelled:
+                return "busy"
             if self._is_late:
                 await self._say_farewell(silence(LOGIN_S, "nobody logged in"))
                 return "timeout"

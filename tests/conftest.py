@@ -1,6 +1,6 @@
 """What tests of several folders need."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -22,3 +22,19 @@ async def port(tmp_path: Path) -> AsyncIterator[int]:
     await server.drain(5)
     await store.close()
     workers.close()
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Tell a figure; those of all tests are printed at the end of the run."""
+    return lambda figure: record_property("figure", figure)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have told: a run in full is there for its figures, not only for its dots."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    told = [(report.nodeid, text) for report in reports for name, text in report.user_properties if name == "figure"]
+    if told:
+        terminalreporter.section("figures")
+    for where, text in sorted(told, key=lambda figure: figure[0]):
+        terminalreporter.line(f"{where}: {text}")

@@ -16,8 +16,8 @@ from ftpd.wire.errors import ErrorCode, FtpdError
 MAX_PASSWORD = 1024
 """Longest password in bytes: hashing takes time in proportion."""
 
-PASSWORDS_AT_ONCE = 2
-"""Passwords that are being compared at the same time: each takes 64 MiB and a processor."""
+PASSWORDS_AT_ONCE = 1
+"""Passwords that one checker compares at the same time: each takes 64 MiB and, with its lanes, every processor."""
 
 MOST_PASSWORDS = 32
 """Passwords that are being compared or wait for it: a few seconds' work. Others are told `busy`."""

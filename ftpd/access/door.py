@@ -92,9 +92,13 @@ class Door:
         del token, session
         raise wrong()
 
-    async def by_password(self, user: str, password: str) -> Login:
-        """Compare a password. Raises as `by_token` does."""
-        del user, password
+    async def by_password(self, user: str, password: str, *, is_known: bool = False) -> Login:
+        """Compare a password; that of a known source does not wait behind those of others. Raises as `by_token` does.
+
+        Raises:
+            FtpdError: also `busy`, too many are being compared.
+        """
+        del user, password, is_known
         raise wrong()
 
     def by_certificate(self, certificate: Certificate) -> Login | None:
@@ -124,7 +128,7 @@ class UsersDoor(Door):
         self._users = load(file)
         self._seen = self._state()
         self._looked = time.monotonic()
-        self._passwords = PasswordChecker()
+        self._passwords, self._passwords_of_known = PasswordChecker(), PasswordChecker()
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -186,11 +190,12 @@ class UsersDoor(Door):
             raise wrong()
         return Login(found.user, token=name)
 
-    async def by_password(self, user: str, password: str) -> Login:
+    async def by_password(self, user: str, password: str, *, is_known: bool = False) -> Login:
         """See `Door.by_password`."""
         started, found = time.monotonic(), self._fresh().users.get(user)
         kept = found.password if found else None
-        if not await self._passwords.is_right(password, kept):
+        checker = self._passwords_of_known if is_known else self._passwords
+        if not await checker.is_right(password, kept):
             await _wait(started)
             raise wrong()
         return Login(user, password=kept)

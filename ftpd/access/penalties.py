@@ -17,6 +17,9 @@ from ftpd.wire.messages import AuthMethod
 MOST_SOURCES = 65_536
 """Sources with a score. Those that come when the table is full have none: who fills it locks nobody out."""
 
+MOST_KNOWN = 65_536
+"""Sources that somebody has logged in from: the newest so many."""
+
 FREE_SCORE = 10.0
 """A source with this score, or one that a further wrong password would bring above it, has to wait."""
 
@@ -45,13 +48,14 @@ class Score(NamedTuple):
 
 
 class Penalties:
-    """Scores of sources."""
+    """Scores of sources, and which of them somebody has logged in from."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, size: int = MOST_SOURCES) -> None:
         self._clock = clock
         self._size = size
         self._scores: dict[str, Score] = {}
         self._purged = -math.inf
+        self._known: dict[str, None] = {}
 
     def __len__(self) -> int:
         return len(self._scores)
@@ -86,6 +90,17 @@ class Penalties:
             message = f"too many wrong credentials came from {source}; try again in {wait_s} s"
             raise FtpdError(ErrorCode.BUSY, message, retry_after=wait_s)
 
+    def welcome(self, source: str) -> None:
+        """Note that somebody has logged in from there."""
+        self._known.pop(source, None)
+        self._known[source] = None
+        if len(self._known) > MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+
+    def is_known(self, source: str) -> bool:
+        """Tell whether somebody has logged in from there: in a flood of others such a source is served before them."""
+        return source in self._known
+
     def _decayed(self, score: Score) -> float:
         return float(score.value * 0.5 ** ((self._clock() - score.at) / HALF_LIFE_S))
 
@@ -102,6 +117,11 @@ class Caller:
     def __init__(self, source: str, penalties: Penalties) -> None:
         self.source = source
         self._penalties = penalties
+
+    @property
+    def is_known(self) -> bool:
+        """See `Penalties.is_known`."""
+        return self._penalties.is_known(self.source)
 
     @contextlib.contextmanager
     def trying(self, method: AuthMethod) -> Iterator[None]:
@@ -120,6 +140,7 @@ class Caller:
                 self._penalties.add(self.source, -cost)
             raise
         self._penalties.add(self.source, -cost)
+        self._penalties.welcome(self.source)
 
 
 def source_of(host: str) -> str:

@@ -32,7 +32,7 @@ async def auth(request: Auth, exchange: Exchange) -> Identity:
         elif request.method is AuthMethod.TOKEN:
             login = await door.by_token(request.token, request.session)
         else:
-            login = await door.by_password(request.user, request.password)
+            login = await door.by_password(request.user, request.password, is_known=exchange.caller.is_known)
     exchange.tries = 0
     exchange.let_in(login)
     return _identity(exchange)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ftpd.access.penalties import FREE_SCORE, Penalties
-from ftpd.admission import DROP_FROM, MAX_PER_SOURCE, MOST_STRANGERS, Admission, Visit, drop_chance
+from ftpd.access.penalties import FREE_SCORE, MOST_KNOWN, Penalties
+from ftpd.admission import ALL_STRANGERS, DROP_FROM, MAX_PER_SOURCE, MOST_STRANGERS, Admission, Visit, drop_chance
 
 THERE = "192.0.2.1"
 
@@ -38,7 +38,7 @@ def test_nothing_is_left_of_those_who_have_left() -> None:
     admission = Admission(2, needs_login=True)
     for visit in [admission.enter(host) for host in ["192.0.2.1"] * 5 + ["192.0.2.2"]]:
         if visit.refusal is None:
-            admission.let_in(visit, lambda: True)
+            admission.let_in(visit, lambda: True, lambda: None)
         admission.leave(visit)
     assert (0, 0) == (len(admission._by_source), len(admission._strangers))
 
@@ -59,12 +59,56 @@ def test_strangers(draw: float, let_in: int) -> None:
     for _ in range(1000):
         visits.append(admission.enter(THERE))
         if visits[-1].refusal is None:
-            admission.let_in(visits[-1], lambda: True)
+            admission.let_in(visits[-1], lambda: True, lambda: None)
     inside = [visit for visit in visits if visit.refusal is None]
     assert let_in == len(inside)
     for visit in inside:
         visit.is_stranger = lambda: False
     assert admission.enter(THERE).refusal is None
+
+
+def arrive(admission: Admission, host: str, expelled: list[Visit]) -> Visit:
+    """Come in, if one may, and say nothing."""
+    visit = admission.enter(host)
+    if visit.refusal is None:
+        admission.let_in(visit, lambda: True, lambda: expelled.append(visit))
+    return visit
+
+
+def test_crowds_keep_nobody_else_out() -> None:
+    """However many say nothing at a few places, who comes from elsewhere is let in, and one of the crowd has to go."""
+    expelled: list[Visit] = []
+    admission = Admission(0, needs_login=True, draw=lambda: 0.9999)
+    crowd = [arrive(admission, f"192.0.2.{number % 5}", expelled) for number in range(2000)]
+    honest = [arrive(admission, f"198.51.100.{number}", expelled) for number in range(100)]
+    assert [None] * 100 == [visit.refusal for visit in honest]
+    assert set(expelled) < set(crowd)
+    assert ALL_STRANGERS == len(admission._strangers)
+    assert {*expelled, *admission._strangers} == {visit for visit in [*crowd, *honest] if visit.refusal is None}
+
+
+def test_known_places_suffer_last() -> None:
+    """Of strangers from thousands of places the oldest has to go, but for those where somebody has logged in before."""
+    expelled: list[Visit] = []
+    penalties = Penalties()
+    penalties.welcome(THERE)
+    admission = Admission(needs_login=True, penalties=penalties)
+    known = arrive(admission, THERE, expelled)
+    crowd = [arrive(admission, f"10.0.{number // 250}.{number % 250}", expelled) for number in range(5000)]
+    assert known in admission._strangers
+    assert crowd[: len(expelled)] == expelled
+    assert ALL_STRANGERS == len(admission._strangers)
+
+
+def test_known_places_are_bounded() -> None:
+    """Of the places where somebody has logged in the latest are remembered, and no more than there is room for."""
+    penalties = Penalties()
+    for number in range(MOST_KNOWN):
+        penalties.welcome(str(number))
+    penalties.welcome("0")
+    penalties.welcome(THERE)
+    assert (True, False, True) == (penalties.is_known("0"), penalties.is_known("1"), penalties.is_known(THERE))
+    assert MOST_KNOWN == len(penalties._known)
 
 
 def test_strangers_where_nobody_logs_in() -> None:
