@@ -3,8 +3,10 @@
 import json
 import logging
 import re
+import select
 import time
 from enum import StrEnum
+from typing import TextIO
 
 FIELDS = ("peer", "user", "command", "path", "bytes", "seconds", "outcome")
 """What a record may carry beside its message, in this order."""
@@ -57,9 +59,55 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line)
 
 
+_PIECE = 1000
+"""Characters that are written at once: what a pipe takes without waiting if it takes anything (PIPE_BUF, pipe(7))."""
+
+
+class LineHandler(logging.StreamHandler[TextIO]):
+    """Writes lines as long as they are taken. What would have to be waited for is counted instead, and that is said.
+
+    The event loop writes the log, and a collector that hangs must not stop the server.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._missing = 0
+        self._is_torn = False
+        """Whether the last line that was written has no end."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, or count it."""
+        try:
+            if self._missing:
+                self._write_missing()
+            if self._missing or not self._write(self.format(record)):
+                self._missing += 1
+        except Exception:  # noqa: BLE001 (as every handler does, see `logging.Handler.handleError`)
+            self.handleError(record)
+
+    def _write_missing(self) -> None:
+        notice = logging.LogRecord(
+            __name__, logging.WARNING, "", 0, "%d lines are missing here: nobody read the log", (self._missing,), None
+        )
+        if self._write(self.format(notice)):
+            self._missing = 0
+
+    def _write(self, line: str) -> bool:
+        """Write a line; tell whether all of it was taken."""
+        text = f"\n{line}\n" if self._is_torn else f"{line}\n"
+        for at in range(0, len(text), _PIECE):
+            if not select.select([], [self.stream], [], 0)[1]:
+                self._is_torn = self._is_torn or at > 0
+                return False
+            self.stream.write(text[at : at + _PIECE])
+            self.stream.flush()
+        self._is_torn = False
+        return True
+
+
 def set_up(log_format: LogFormat, level: int) -> None:
     """Send everything from `level` up to standard error."""
-    handler = logging.StreamHandler()
+    handler = LineHandler()
     handler.setFormatter(JsonFormatter() if log_format is LogFormat.JSON else TextFormatter())
     # What no line of ours shows is not looked up for each of them: "Optimization" in logging's HOWTO.
     logging._srcfile = None  # noqa: SLF001 (the documented way)

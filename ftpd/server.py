@@ -7,7 +7,9 @@ import logging
 import resource
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable
+from typing import NamedTuple
 
 from ftpd.access.door import Door
 from ftpd.access.presence import Presence
@@ -42,15 +44,22 @@ MAX_FAREWELLS = 32
 """Connections that are being refused politely at the same time; beyond that they are cut."""
 
 MAX_HANDSHAKES = 100
-"""Connections that have not shown yet that they speak TLS; beyond that the oldest are cut, so that they cost little."""
+"""Connections that have not shown yet that they speak TLS; beyond that some are cut, so that they cost little."""
 
 FAIR_HANDSHAKE_S = 1.0
-"""How long a handshake may take in any case: a few round trips around the world."""
+"""How long a handshake may take in any case, if it is the only one from its source: some round trips of the world."""
 
 PAUSE_S = 1.0
 """How long nobody is let in after the system had no descriptor or memory left for a connection."""
 
 log = logging.getLogger(__name__)
+
+
+class _Handshake(NamedTuple):
+    """One that is under way."""
+
+    source: str
+    began: float
 
 
 class Server:
@@ -86,8 +95,8 @@ class Server:
         self._accepting: list[asyncio.Task[None]] = []
         self._sessions: dict[Session, asyncio.Task[None]] = {}
         self._farewells: set[asyncio.Task[None]] = set()
-        self._handshakes: dict[asyncio.Task[None], float] = {}
-        """Those under way, the oldest first, and when they began."""
+        self._handshakes: dict[asyncio.Task[None], _Handshake] = {}
+        """Those under way, the oldest first."""
 
     def __repr__(self) -> str:
         return f"<Server {len(self._sessions)}/{self.max_connections} connections>"
@@ -185,7 +194,7 @@ class Server:
             return
         loop = asyncio.get_running_loop()
         task = loop.create_task(shake_hands(sock, tls, functools.partial(ChannelProtocol, admit)))
-        self._handshakes[task] = loop.time()
+        self._handshakes[task] = _Handshake(visit.source, loop.time())
 
         def end(task: "asyncio.Task[None]") -> None:
             del self._handshakes[task]
@@ -196,15 +205,20 @@ class Server:
         task.add_done_callback(end)
 
     async def _have_room(self) -> None:
-        """Wait until another handshake may begin. Who is silent can not keep others out: the oldest has to go."""
+        """Wait until another handshake may begin. Who is silent can not keep others out.
+
+        The oldest of the most crowded source has to go: at once if there are several from there, or they would have all
+        others wait in the kernel's queue.
+        """
         now = asyncio.get_running_loop().time
         while len(self._handshakes) >= MAX_HANDSHAKES:
-            oldest, began = next(iter(self._handshakes.items()))
-            if began + FAIR_HANDSHAKE_S <= now():
-                oldest.cancel()
-                await asyncio.wait([oldest])
+            crowds = Counter(handshake.source for handshake in self._handshakes.values())
+            odd, handshake = max(self._handshakes.items(), key=lambda item: crowds[item[1].source])
+            timeout = handshake.began + FAIR_HANDSHAKE_S - now()
+            if crowds[handshake.source] > 1 or timeout <= 0:
+                odd.cancel()
+                await asyncio.wait([odd])
             else:
-                timeout = began + FAIR_HANDSHAKE_S - now()
                 await asyncio.wait(self._handshakes, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
     def _forget(self, visit: Visit) -> None:

@@ -34,8 +34,13 @@ async def auth(request: Auth, exchange: Exchange) -> Identity:
         else:
             login = await door.by_password(request.user, request.password, is_known=exchange.caller.is_known)
     exchange.tries = 0
-    exchange.let_in(login)
-    return _identity(exchange)
+    before = exchange.login
+    try:
+        exchange.let_in(login)
+        return _identity(exchange)
+    except BaseException:
+        exchange.login = before  # who is told that he is not in is not in
+        raise
 
 
 async def whoami(request: Whoami, exchange: Exchange) -> Identity:

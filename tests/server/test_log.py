@@ -1,7 +1,9 @@
 """The log: one line when a connection comes, one when it goes, one per transfer; nothing in it can be forged."""
 
 import json
+import os
 import re
+import select
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ from tests.server.tree import leaf_of, tree_of
 
 _FIELD = re.compile(r' ([a-z]+)=("(?:\\.|[^"\\])*"|[^" ]+)')
 _LINE = re.compile(rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ ([A-Z]+) ([a-z ]+?)((?:{_FIELD.pattern})*)")
+
+LINES = 1000
+"""More than a pipe holds."""
 
 HOSTILE = [
     "new\nline INFO transfer outcome=ok",
@@ -139,6 +144,29 @@ def test_hostile_types(server: ServerProcess, peer: Peer) -> None:
     assert 5 == len(lines)
     assert max(len(str(line["path"])) for line in lines) <= 4095
     assert set() == {char for char in server.log if not (" " <= char <= "~" or char == "\n")}
+
+
+def test_nobody_reads_it(tmp_path: Path) -> None:
+    """A log that nobody takes stops nothing; who takes it later hears how many lines are missing, and has the rest."""
+    os.mkfifo(tmp_path / "log")
+    (tmp_path / "root").mkdir()
+    pipe = os.open(tmp_path / "log", os.O_RDWR | os.O_NONBLOCK)
+    prefix = ("sh", "-c", 'exec "$@" 2>"$0"', str(tmp_path / "log"))
+    with ServerProcess(tmp_path / "root", "-v", prefix=prefix) as server, server.connect() as peer:
+        for _ in range(LINES):
+            assert peer.ask({"cmd": "put", "filename": "n" * 200, "filesize": 3}, b"abc")["ok"]
+        assert peer.refusal({"cmd": "stat", "filename": "\x1b" * 1000})
+        lines = os.read(pipe, 1 << 20)
+        assert peer.ask({"cmd": "put", "filename": "last", "filesize": 3}, b"abc")["ok"]
+        eventually(lambda: select.select([pipe], [], [], 0)[0], "the log goes on")
+        ended = server.stop()
+        lines += os.read(pipe, 1 << 20)
+    os.close(pipe)
+    missing = re.findall(rb"WARNING (\d+) lines are missing here: nobody read the log\n", lines)
+    assert 1 == len(missing)
+    assert LINES + 1 == lines.count(b"command=put") + int(missing[0]) - 1  # that of `stat`
+    assert b"path=last" in lines
+    assert 0 == ended.returncode
 
 
 def test_quiet(tmp_path: Path) -> None:
