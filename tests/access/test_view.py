@@ -138,6 +138,16 @@ QUESTIONS: dict[str, tuple[Question, Rights]] = {
 """What can be asked of a name, and the rights of which one is needed."""
 
 
+UNASKED = {"resume", "close", "sweep", "space", "usage"}
+"""Verbs of a store that are for no path, or go on with what was let in, which is tried elsewhere."""
+
+
+def test_every_question_is_asked() -> None:
+    """A verb that a store gets is either in the table, or said to need no right."""
+    verbs = {name for name in Store.__abstractmethods__ if callable(getattr(Store, name))}
+    assert UNASKED == verbs - set(QUESTIONS)
+
+
 @pytest.mark.parametrize("held", HELD)
 @pytest.mark.parametrize("verb", QUESTIONS)
 async def test_every_question_needs_its_right(verb: str, held: Rights) -> None:

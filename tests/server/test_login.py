@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ftpd.access.rights import Right
+from ftpd.commands.table import COMMANDS
 from tests.peer import Peer, ServerProcess, code_of, eventually, frame, server_environment
 
 
@@ -63,6 +65,7 @@ def log_in(peer: Peer, root: Path, user: str, *options: str) -> str:
 REQUESTS: list[dict[str, object]] = [
     {"cmd": "put", "filename": "x", "filesize": 0},
     {"cmd": "begin", "filename": "x", "filesize": 9},
+    {"cmd": "join", "upload": "x", "lease": "x"},
     {"cmd": "chunk", "upload": "x", "index": 0, "size": 0, "digest": "00"},
     {"cmd": "commit", "upload": "x", "chunks": 1, "root": "00"},
     {"cmd": "abort", "upload": "x"},
@@ -74,6 +77,12 @@ REQUESTS: list[dict[str, object]] = [
     {"cmd": "md5", "filename": "there"},
     {"cmd": "sum", "filename": "there"},
 ]
+
+
+def test_every_command_is_tried() -> None:
+    """A new command is either for everybody, or among those that are tried without the right for it."""
+    needed = {name for name, command in COMMANDS.items() if command.right is not Right.NONE}
+    assert needed == {str(request["cmd"]) for request in REQUESTS}
 
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: request["cmd"])

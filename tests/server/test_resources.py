@@ -1,0 +1,203 @@
+"""What connections cost when they come and go, when one of them asks without end, and when memory is short."""
+
+import asyncio
+import contextlib
+import json
+import os
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.peer import PATIENCE_S, ServerProcess, eventually, frame
+from tests.server.crowd import allow_files, leave, place, quick_and_long
+
+CHURN_KIB = 1.0
+"""What a thousand connections that have gone may leave behind."""
+
+SETTLING_KIB = 8 * 1024
+"""What the first thousands leave behind once and for all."""
+
+MEMORY = 256 * 1024 * 1024
+"""All the memory of a server that is short of it."""
+
+MIB = 1024 * 1024
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+
+STAGES = [
+    b"",
+    frame({"cmd": "ping"})[:3],
+    frame({"cmd": "ping"})[:9],
+    frame({"cmd": "ping"}),
+    b"\xff" * 4,
+    frame({"cmd": "put", "filename": "cut", "filesize": 1000}, bytes(500)),
+    frame({"cmd": "begin", "filename": "cut", "filesize": 1000, "id": 1}),
+    frame({"cmd": "get", "filename": "large"}),
+    frame({"cmd": "ls"}) * 5,
+]
+"""How far a connection has come when it is cut."""
+
+
+async def connect_and_vanish(server: ServerProcess, number: int) -> None:
+    """Cut a connection at one of the stages, with or without having waited for an answer."""
+    with contextlib.suppress(OSError):
+        async with asyncio.timeout(PATIENCE_S):
+            address = server.host, server.port
+            reader, writer = await asyncio.open_connection(*address, local_addr=(place(number % 1000), 0))
+            writer.write(STAGES[number % len(STAGES)])
+            if number % 2 and number % len(STAGES) in {3, 4, 6, 7, 8}:
+                await reader.read(1)
+            leave(writer)
+
+
+@quick_and_long(3000, 200_000)
+async def test_connections_come_and_go(tmp_path: Path, tell: Callable[[str], None], count: int) -> None:
+    """Connections that are cut at any stage leave neither memory nor descriptors behind."""
+    allow_files(5000)
+    with (tmp_path / "large").open("wb") as out:
+        out.truncate(64 * MIB)
+
+    async def churn(numbers: Iterator[int]) -> None:
+        for number in numbers:
+            await connect_and_vanish(server, number)
+
+    async def churn_all(first: int, last: int) -> int:
+        numbers = iter(range(first, last))
+        await asyncio.gather(*(churn(numbers) for _ in range(50)))
+        await asyncio.to_thread(eventually, lambda: files_of(server) <= files, "descriptors are given back")
+        await asyncio.to_thread(eventually, server.has_no_temporaries, "nothing half done is left")
+        return server.memory_kib()
+
+    with ServerProcess(tmp_path, "-q") as server:
+        assert server.answers()
+        files = files_of(server)
+        before = await churn_all(0, count // 4)  # what is needed once and for all
+        after = await churn_all(count // 4, count)
+        slope = (after - before) / (count * 3 / 4 / 1000)
+        tell(f"{count} connections cut at {len(STAGES)} stages: {slope:+.2f} KiB per 1,000, no file left open")
+        assert server.answers()
+        ended = server.stop()
+    assert (0, "") == (ended.returncode, ended.traceback)
+    assert slope < CHURN_KIB if count == 200_000 else after - before < SETTLING_KIB
+
+
+def files_of(server: ServerProcess) -> int:
+    """Count the descriptors that a server has open."""
+    return len([*Path(f"/proc/{server.pid}/fd").iterdir()])
+
+
+FLOODER = """
+import socket, sys, threading
+peer = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+data = bytes.fromhex(sys.argv[2]) * 1000
+def write():
+    while True:
+        peer.sendall(data)
+threading.Thread(target=write, daemon=True).start()
+while peer.recv(1 << 20):
+    pass
+"""
+
+
+@quick_and_long(20, 500)
+@pytest.mark.parametrize("request_", [{"cmd": "ping"}, {"cmd": "ls"}], ids=lambda request: request["cmd"])
+async def test_one_who_asks_without_end(
+    tmp_path: Path, tell: Callable[[str], None], count: int, request_: dict[str, object]
+) -> None:
+    """While one sends requests without waiting, as many as the line holds, twenty others have their answers as ever."""
+    (tmp_path / "file").write_bytes(b"abc")
+    with ServerProcess(tmp_path, "-q") as server:
+        alone = await p99_of_others(server, count)
+        data = frame({**request_, "id": 1}).hex()
+        flooder = await asyncio.create_subprocess_exec(sys.executable, "-c", FLOODER, str(server.port), data)
+        try:
+            cpu = server.cpu_s()
+            await asyncio.to_thread(eventually, lambda: server.cpu_s() > cpu + 0.2, "the flood has come")
+            flooded = await p99_of_others(server, count)
+        finally:
+            flooder.kill()
+            await flooder.wait()
+        assert server.answers()
+    tell(f"{request_['cmd']} without end: others wait {flooded * 1000:.1f} ms (p99), {alone * 1000:.1f} ms without")
+    assert flooded < 1
+
+
+async def p99_of_others(server: ServerProcess, count: int) -> float:
+    """Ask for so many signs of life on each of twenty connections; give what only one in a hundred waits longer for."""
+    times: list[float] = []
+
+    async def ask() -> None:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        for _ in range(count):
+            started = time.monotonic()
+            writer.write(frame({"cmd": "ping"}))
+            (size,) = struct.unpack("<i", await reader.readexactly(4))
+            assert json.loads(await reader.readexactly(size))["ok"]
+            times.append(time.monotonic() - started)
+            await asyncio.sleep(0.01)
+        writer.close()
+
+    async with asyncio.timeout(100):
+        await asyncio.gather(*(ask() for _ in range(20)))
+    return sorted(times)[len(times) * 99 // 100]
+
+
+@pytest.fixture
+def group() -> Iterator[Path]:
+    """A group of processes that has little memory (cgroups(7), version 1 or 2)."""
+    first, second = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
+    parent, limit = (first, "memory.limit_in_bytes") if first.is_dir() else (second, "memory.max")
+    folder = parent / f"ftpd-{os.getpid()}"
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("groups of processes can not be made here")
+    try:
+        (folder / limit).write_text(str(MEMORY))
+        yield folder
+    except OSError:
+        pytest.skip("memory can not be limited here")
+    finally:
+        eventually(lambda: remove(folder), "its processes have ended")
+
+
+def remove(folder: Path) -> bool:
+    """Remove a group, if nobody is in it any more."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+    return not folder.exists()
+
+
+@quick_and_long(100, 1000)
+async def test_little_memory(tmp_path: Path, group: Path, tell: Callable[[str], None], count: int) -> None:
+    """With 256 MiB for all, its page cache included, a server takes so many uploads at once and is not killed."""
+    allow_files(5000)
+    data = bytes(range(256)) * (MIB // 256)
+    prefix = ("sh", "-c", 'echo $$ >"$0"; exec "$@"', str(group / "cgroup.procs"))
+
+    async def put(number: int) -> None:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(frame({"cmd": "put", "id": 1, "filename": f"f{number}", "filesize": len(data)}))
+        writer.write(data)
+        (size,) = struct.unpack("<i", await reader.readexactly(4))
+        assert json.loads(await reader.readexactly(size))["ok"]
+        writer.close()
+
+    with ServerProcess(
+        tmp_path, "-q", "--durability", "none", "--max-connections", str(count), prefix=prefix
+    ) as server:
+        assert str(server.pid) in (group / "cgroup.procs").read_text().split()
+        async with asyncio.timeout(200), asyncio.TaskGroup() as putting:
+            for number in range(count):
+                putting.create_task(put(number))
+        tell(
+            f"{count} uploads of 1 MiB at once within {MEMORY // MIB} MiB: all stored,"
+            f" {server.memory_kib('VmHWM') / 1024:.0f} MiB used by the process"
+        )
+        assert {len(data)} == {(tmp_path / f"f{number}").stat().st_size for number in range(count)}
+        ended = server.stop()
+    assert (0, "") == (ended.returncode, ended.traceback)
