@@ -128,6 +128,18 @@ async def test_description_of_a_file_that_makes_no_sense(tmp_path: Path, change:
     assert [] == names_in(tmp_path)
 
 
+GREETINGS: list[dict[str, object]] = [
+    *({key: None} for key in GREETING),
+    *({"version": version} for version in (0, 2)),
+    *({"features": features} for features in ([], ["sum"], ["plain", "md5"])),
+    *({"limits": limits} for limits in ({}, {"min_chunk": 0}, {"max_header": 0}, {"max_uploads": 0})),
+    *({"durability": durability} for durability in ("none", "data")),
+    *({"auth": auth} for auth in (["password"], ["token"], ["none"])),
+    {"read_only": True},
+    {"server": "ftpd/0"},
+]
+"""Every field of the greeting is left out, or says something weaker."""
+
 LEAF = bytes.fromhex(leaf_of(HELLO))
 
 
@@ -165,6 +177,17 @@ async def test_download_that_goes_wrong(tmp_path: Path, answer: bytes, kind: typ
             await client.get("a", tmp_path / "a")
     assert [] == hidden(tmp_path)
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("lie", GREETINGS, ids=str)
+async def test_greeting_that_promises_less(tmp_path: Path, lie: dict[str, object]) -> None:
+    """Whatever a greeting says or leaves out, no byte is taken that is not proved: nobody talks us out of that."""
+    greeting = frame({key: value for key, value in {**GREETING, **lie}.items() if value is not None})
+    damaged = frame(CONTENT) + b"jello" + frame({"ok": True, "root": tree_of(HELLO).root})
+    async with scripted(answering({"hello": greeting, "get": damaged})) as address, connected(address) as client:
+        with pytest.raises((IntegrityError, ProtocolError)):
+            await client.get("a", tmp_path / "a")
+    assert [] == names_in(tmp_path)
 
 
 async def test_download_that_is_right(tmp_path: Path) -> None:

@@ -13,12 +13,13 @@ import pytest
 from argon2 import PasswordHasher
 
 from ftpd.access import credentials, door
-from ftpd.access.credentials import hash_password, new_token
+from ftpd.access.credentials import MOST_PASSWORDS, hash_password, new_token
 from ftpd.access.door import UsersDoor
 from ftpd.access.users import Token, User, edit
 from ftpd.session import LOGIN_S
 from ftpd.tls import HANDSHAKE_S
 from ftpd.wire.errors import FtpdError
+from tests.client.support import soon
 from tests.peer import PATIENCE_S, Peer, ServerProcess, frame
 from tests.server.crowd import allow_files, flood, leave, place, quick_and_long, say
 from tests.server.test_floods import encrypted
@@ -62,12 +63,17 @@ async def test_passwords_at_once(server: ServerProcess, token: str, tell: Callab
     before = server.memory_kib()
     server.forget_peak()
     wrong = {"cmd": "auth", "method": "password", "user": "team", "password": "wrong"}
-    guesses = (partial(say, server, place(number), wrong, patience_s=3) for number in range(count))
+    answered: list[str] = []
     lags: list[float] = []
+
+    async def guess(number: int) -> str:
+        answered.append(await say(server, place(number), wrong, patience_s=5))
+        return answered[-1]
+
     with server.connect() as peer:
         assert peer.ask({"cmd": "auth", "token": token})["ok"]
-        guessing = asyncio.create_task(flood(guesses, at_once=count))
-        await asyncio.sleep(1)  # from here on they wait, and the test has nothing else to do
+        guessing = asyncio.create_task(flood((partial(guess, number) for number in range(count)), at_once=count))
+        await soon(lambda: len(answered) >= count - MOST_PASSWORDS, "the others wait, and the test does nothing else")
         while not guessing.done():
             lags.append(await asyncio.to_thread(lag_of, peer))
             await asyncio.sleep(0.01)

@@ -10,7 +10,7 @@ import shutil
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -204,6 +204,48 @@ def test_plaintext_is_told(process: ServerProcess, size: int) -> None:
     assert not (process.root / "clear").exists()
 
 
+PUT = frame({"cmd": "put", "id": 1, "filename": "cut", "filesize": 40_000}, content(40_000))
+STREAM = frame({"cmd": "begin", "id": 1, "filename": "cut"}) + frame({"cmd": "ping", "id": 2})
+
+
+@pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.long)])
+def test_truncation(process: ServerProcess, count: int, tell: Callable[[str], None]) -> None:
+    """An end that the peer has not said itself (`close_notify`), wherever it comes, is the end of no file."""
+    for number in range(count):
+        with peer_of(process.port) as peer:
+            peer.send_raw(STREAM if number == 0 else PUT[: number * (len(PUT) - 1) // count])
+            encrypted = peer.socket
+            assert isinstance(encrypted, ssl.SSLSocket)
+            if number % 2:
+                peer.socket = socket.socket(fileno=encrypted.detach())
+                peer.socket.settimeout(PATIENCE_S)
+                peer.shutdown_write()  # as somebody in between would: in good order, but without a word of TLS
+                while not peer.is_ended():
+                    pass
+            else:
+                peer.reset()
+        assert not (process.root / "cut").exists()
+    eventually(process.has_no_temporaries, "what was cut leaves nothing")
+    tell(f"{count} encrypted uploads cut without `close_notify`: none is taken for whole")
+    with peer_of(process.port) as peer:
+        peer.send_raw(PUT)
+        assert peer.read()["ok"]
+    assert content(40_000) == (process.root / "cut").read_bytes()
+    (process.root / "cut").unlink()
+
+
+@pytest.mark.parametrize(
+    "header", [b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n", b"\r\n\r\n\0\r\nQUIT\n" + b"\x21\x11\0\x0c" + bytes(12)]
+)
+@pytest.mark.parametrize("is_inside", [False, True], ids=["before TLS", "in TLS"])
+def test_nobody_says_where_others_come_from(process: ServerProcess, header: bytes, *, is_inside: bool) -> None:
+    """The PROXY protocol is not spoken: what begins with it, outside or inside of TLS, is refused."""
+    with peer_of(process.port) if is_inside else Peer(process.port) as peer:
+        peer.send_raw(header + frame({"cmd": "ping"}))
+        assert ("bad_frame" if is_inside else "tls_required") == code_of(peer.read())
+        assert peer.is_ended()
+
+
 @pytest.mark.parametrize("rubbish", [b"", b"\x16", b"\x16\x03\x01\x02\x00" + b"A" * 600, b"GET / HTTP/1.1\r\n\r\n"])
 def test_rubbish(process: ServerProcess, rubbish: bytes) -> None:
     """What is neither costs nothing: the connection ends, and others are served."""
@@ -261,7 +303,10 @@ def log_has(server: ServerProcess, words: str, times: int = 1) -> bool:
     return server.log.count(words) >= times
 
 
-def test_a_new_certificate_while_files_are_moved(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("uploads", "reloads"), [(10, 20), pytest.param(50, 100, marks=pytest.mark.long)])
+def test_a_new_certificate_while_files_are_moved(
+    tmp_path: Path, tell: Callable[[str], None], uploads: int, reloads: int
+) -> None:
     """SIGHUP brings a new certificate for newcomers; who is there stays; a broken file leaves the old one in use."""
     certificate, key = own_identity(tmp_path / "one", "localhost")
     other = own_identity(tmp_path / "two", "localhost")
@@ -269,7 +314,7 @@ def test_a_new_certificate_while_files_are_moved(tmp_path: Path) -> None:
     root.mkdir()
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(ServerProcess(root, "--tls-cert", str(certificate), "--tls-key", str(key)))
-        peers = [stack.enter_context(peer_of(server.port)) for _ in range(10)]
+        peers = [stack.enter_context(peer_of(server.port)) for _ in range(uploads)]
         for number, peer in enumerate(peers):
             peer.send({"cmd": "put", "id": 1, "filename": str(number), "filesize": 2 * MIB}, content(MIB))
         first = shown_pin(server.port)
@@ -284,14 +329,15 @@ def test_a_new_certificate_while_files_are_moved(tmp_path: Path) -> None:
         eventually(lambda: log_has(server, f"chmod 600 {key}"), "others can read it")
         assert first == shown_pin(server.port)
         key.chmod(0o600)
-        for times in range(1, 21):
+        for times in range(1, reloads + 1):
             server.signal(signal.SIGHUP)
             eventually(functools.partial(log_has, server, "certificate was read again", times), "it is read")
         assert pin_of(other[0]) == shown_pin(server.port) != first
         for peer in peers:
             peer.send_raw(content(2 * MIB)[MIB:])
             assert peer.read()["ok"]
-        assert {content(2 * MIB)} == {(root / str(number)).read_bytes() for number in range(10)}
+        assert {content(2 * MIB)} == {(root / str(number)).read_bytes() for number in range(uploads)}
+        tell(f"{reloads} new certificates during {uploads} uploads: every upload is whole")
         assert 0 == server.stop().returncode
 
 
