@@ -2,12 +2,14 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.peer import Peer, ServerProcess, code_of, eventually
+from tests.server.crowd import allow_files
 
 WINDOW_S = 0.5
 """How long the processor time of a server that has nothing to do is watched."""
@@ -65,16 +67,32 @@ def is_served(server: ServerProcess) -> bool:
         return outcome_of(peer) == "served"
 
 
-def test_few_file_descriptors(tmp_path: Path, peers: contextlib.ExitStack) -> None:
-    """With 128 descriptors and 300 connections some are served, the others are told `busy` or cut; no traceback."""
-    prefix = ("sh", "-c", 'ulimit -n 128; exec "$@"', "sh")
+@pytest.mark.parametrize(("files", "count"), [(128, 300), pytest.param(256, 2000, marks=pytest.mark.long)])
+def test_few_file_descriptors(
+    tmp_path: Path, peers: contextlib.ExitStack, tell: Callable[[str], None], files: int, count: int
+) -> None:
+    """With few descriptors and many connections some are served, the others are told `busy` or cut; no traceback.
+
+    What was under way comes to its end, and the server neither spins nor fills its log.
+    """
+    allow_files(5000)
+    prefix = ("sh", "-c", f'ulimit -n {files}; exec "$@"', "sh")
     with ServerProcess(tmp_path, prefix=prefix) as server:
-        crowd = [peers.enter_context(server.connect()) for _ in range(300)]
+        under_way = [peers.enter_context(server.connect()) for _ in range(5)]
+        for number, peer in enumerate(under_way):
+            peer.send({"cmd": "put", "id": 1, "filename": f"under way {number}", "filesize": 6}, b"abc")
+        crowd = [peers.enter_context(server.connect()) for _ in range(count)]
         outcomes = [outcome_of(peer) for peer in crowd]
         assert {"served", "busy", "cut"} >= set(outcomes)
-        assert 10 < outcomes.count("served") < 128
+        assert 10 < outcomes.count("served") < files
         assert outcomes.count("busy") > 0
         assert_not_spinning(server)
+        for peer in under_way:
+            peer.send_raw(b"def")
+            assert peer.read()["ok"]
+        lines = len([line for line in server.log.splitlines() if "connected" not in line])
+        tell(f"{count} connections with {files} descriptors: {Counter(outcomes)}, {lines} other lines in the log")
+        assert lines < 100
         served = [peer for peer, outcome in zip(crowd, outcomes, strict=True) if outcome == "served"]
         for peer in served:
             assert peer.ask({"cmd": "put", "filename": "file", "filesize": 3}, b"abc")["ok"]
