@@ -19,6 +19,7 @@ from ftpd.options import EXIT_USAGE, parse
 from ftpd.payload.files import memory_devices
 from ftpd.payload.journal import boot_id
 from ftpd.payload.workers import Workers
+from ftpd.private import write_private
 from ftpd.sandbox import SandboxError, around, confine, landlock_version
 from ftpd.server import Server
 from ftpd.store.base import Store
@@ -184,9 +185,7 @@ def _hand_over(token: str, config: Config) -> None:
         print(f"with the token: {token}\nIt is not shown again; ftpd token makes others.", flush=True)  # noqa: T201
         return
     file = config.access_folder / "first-token"
-    fd = os.open(file, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    with open(fd, "w", encoding="ascii") as out:  # noqa: PTH123 (a descriptor)
-        out.write(f"{token}\n")
+    write_private(file, f"{token}\n".encode())
     print(f"with the token in {file}", flush=True)  # noqa: T201
 
 
