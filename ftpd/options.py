@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from ftpd import __version__
-from ftpd.access.amounts import parse_amount
 from ftpd.admission import MAX_PER_SOURCE
+from ftpd.amounts import parse_amount, parse_time
 from ftpd.config import Config
 from ftpd.log import LogFormat
 from ftpd.sandbox import Sandbox
@@ -193,15 +193,11 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
-
-
-def _duration(text: str) -> float:
+def _duration(text: str) -> int:
     try:
-        return _seconds(text[:-1]) * _UNITS[text[-1]] if text[-1:] in _UNITS else _seconds(text)
-    except argparse.ArgumentTypeError:
-        msg = f"{text!r} is no time; write 90s, 45m, 12h or 7d"
-        raise argparse.ArgumentTypeError(msg) from None
+        return parse_time(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
 def _flag(text: str) -> bool:

@@ -35,9 +35,9 @@ from typing import Annotated
 
 import msgspec
 
-from ftpd.access.amounts import parse_amount
 from ftpd.access.keys import parse_key
 from ftpd.access.rights import ROOT, Grant, Principal, Quota, narrowed, parse_rights
+from ftpd.amounts import parse_amount
 from ftpd.private import exposure, write_private
 from ftpd.wire.errors import FtpdError
 from ftpd.wire.paths import RemotePath
