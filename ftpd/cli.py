@@ -15,6 +15,7 @@ from ftpd import __version__
 from ftpd.config import Config, ConfigError, check_root
 from ftpd.entrance import USERS, Entrance, open_entrance
 from ftpd.log import set_up
+from ftpd.memory import keep_freed_memory
 from ftpd.options import EXIT_USAGE, parse
 from ftpd.payload.files import memory_devices
 from ftpd.payload.journal import boot_id
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return manage(arguments)
     config = parse(arguments, os.environ)
     set_up(config.log_format, _level(config.verbosity))
+    keep_freed_memory()
     try:
         check_root(config)
         return asyncio.run(serve(config))
