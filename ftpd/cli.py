@@ -20,7 +20,7 @@ from ftpd.memory import keep_freed_memory
 from ftpd.options import EXIT_USAGE, parse
 from ftpd.payload.files import memory_devices
 from ftpd.payload.journal import boot_id
-from ftpd.payload.workers import Workers
+from ftpd.payload.workers import DISK_THREADS, Workers
 from ftpd.private import write_private
 from ftpd.sandbox import SandboxError, around, confine, landlock_version
 from ftpd.server import Server
@@ -73,7 +73,7 @@ async def serve(config: Config) -> int:
 
 
 async def _serve(config: Config, entrance: Entrance) -> int:
-    workers = Workers()
+    workers = Workers(config.workers or DISK_THREADS)
     store = LocalStore(
         config.root,
         workers,
