@@ -29,7 +29,7 @@ QUICK = 1 / 16
 
 RESULTS = REPOSITORY / "benchmarks/results"
 
-_SETTINGS = ("FTPC_", "FTPD_", "RSYNC_")
+_SETTINGS = ("FTPC_", "FTPD_", "PYTHONDONTWRITEBYTECODE", "RSYNC_")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

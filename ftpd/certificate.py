@@ -1,14 +1,14 @@
 """Making a key and a certificate of the server's own."""
 
-import contextlib
 import datetime as dt
-import os
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from ftpd.private import write_private
 
 VALID_DAYS = 3650
 """How long a certificate of our own is valid. Clients trust its pin, so all that the end of it does is break them."""
@@ -32,22 +32,10 @@ def make(certificate: Path, key: Path, host: str) -> None:
         .sign(private, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
-    _write(certificate, made.public_bytes(pem))
+    write_private(certificate, made.public_bytes(pem))
     # The key last: where there is one, there is a certificate that fits.
-    _write(key, private.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    write_private(key, private.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
 
 
 def _dns_name(host: str) -> str:
     return host if host.isascii() and host.replace(".", "").replace("-", "").isalnum() else "localhost"
-
-
-def _write(path: Path, data: bytes) -> None:
-    hidden = path.with_name(f".{path.name}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        hidden.unlink()
-    fd = os.open(hidden, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    with open(fd, "wb") as file:  # noqa: PTH123 (a descriptor)
-        file.write(data)
-        file.flush()
-        os.fsync(fd)
-    hidden.replace(path)

@@ -25,6 +25,8 @@ class Config:
     durability: Durability = Durability.FULL
     grace_s: float = 30.0
     max_connections: int = 4096
+    workers: int | None = None
+    """None: as many as `ftpd.payload.workers` says."""
     max_per_source: int | None = None
     """None: as many as `ftpd.admission` says."""
     limit_rate: int = 0

@@ -4,16 +4,15 @@ import argparse
 import datetime as dt
 import getpass
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ftpd.access.amounts import parse_amount
 from ftpd.access.credentials import hash_password, new_token
 from ftpd.access.keys import check_key, parse_key
 from ftpd.access.rights import PRESETS, parse_rights
 from ftpd.access.users import USER_NAME, Token, User, Users, UsersError, edit, load
+from ftpd.amounts import parse_amount, parse_time
 from ftpd.config import Config
 from ftpd.entrance import USERS
 from ftpd.options import Parser
@@ -292,8 +291,7 @@ def _count(text: str) -> int:
 
 
 def _time(text: str) -> dt.timedelta:
-    found = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 90s, 45m, 12h or 7d")
-    unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[found[2]]
-    return dt.timedelta(**{unit: int(found[1])})
+    try:
+        return dt.timedelta(seconds=parse_time(text))
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from ftpd import __version__
-from ftpd.access.amounts import parse_amount
 from ftpd.admission import MAX_PER_SOURCE
+from ftpd.amounts import parse_amount, parse_time
 from ftpd.config import Config
 from ftpd.log import LogFormat
+from ftpd.payload.workers import DISK_THREADS
 from ftpd.sandbox import Sandbox
 from ftpd.wire.messages import Durability
 
@@ -54,6 +55,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
         durability=args.durability,
         grace_s=args.grace,
         max_connections=args.max_connections,
+        workers=args.workers,
         max_per_source=args.max_per_source,
         limit_rate=args.limit_rate,
         partial_ttl_s=args.partial_ttl,
@@ -98,6 +100,7 @@ def _parser(config: Config) -> Parser:
     )
     add("--grace", _seconds, config.grace_s, "SECONDS", "how long running transfers may go on after SIGTERM")
     add("--max-connections", _count, config.max_connections, "N", "connections served at the same time")
+    add("--workers", _workers, None, "N|auto", f"threads that move payload, on as many cores; auto: {DISK_THREADS}")
     add("--max-per-source", _count_or_none, None, "N", _PER_SOURCE)
     add("--limit-rate", _amount, config.limit_rate, "RATE", "bytes in a second for all together, each way; 0: any")
     add("--partial-ttl", _duration, "7d", "TIME", "how long unfinished uploads are kept, as in 7d or 12h")
@@ -168,6 +171,10 @@ def _count_or_none(text: str) -> int:
     return _number(text, 0, 1_000_000)
 
 
+def _workers(text: str) -> int | None:
+    return None if text == "auto" else _number(text, 1, 1024)
+
+
 def _amount(text: str) -> int:
     try:
         return parse_amount(text)
@@ -193,15 +200,11 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
-
-
-def _duration(text: str) -> float:
+def _duration(text: str) -> int:
     try:
-        return _seconds(text[:-1]) * _UNITS[text[-1]] if text[-1:] in _UNITS else _seconds(text)
-    except argparse.ArgumentTypeError:
-        msg = f"{text!r} is no time; write 90s, 45m, 12h or 7d"
-        raise argparse.ArgumentTypeError(msg) from None
+        return parse_time(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
 def _flag(text: str) -> bool:

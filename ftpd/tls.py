@@ -9,6 +9,8 @@ import re
 import ssl
 from pathlib import Path
 
+from ftpd.private import exposure
+
 HANDSHAKE_S = 10.0
 """How long a handshake may take: a few round trips and a signature."""
 
@@ -27,7 +29,12 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     Raises:
         IdentityError: the files can not be read, do not fit together, or others can read the key.
     """
-    check_private(key)
+    try:
+        fault = exposure(key, key.stat().st_mode)
+    except OSError as exc:
+        raise IdentityError(f"{key}: {exc.strerror}") from exc
+    if fault is not None:
+        raise IdentityError(fault)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     # Tickets would let a client come back without showing who it is, and are bytes that nobody waits for.
@@ -54,20 +61,6 @@ def ask_for_certificates(context: ssl.SSLContext, authorities: Path) -> None:
         what = exc.strerror if isinstance(exc, FileNotFoundError) else "there are no certificates in it"
         raise IdentityError(f"{authorities}: {what}") from exc
     context.verify_mode = ssl.CERT_OPTIONAL
-
-
-def check_private(file: Path) -> None:
-    """Refuse a secret that others on this machine can read.
-
-    Raises:
-        IdentityError: with the command that mends it.
-    """
-    try:
-        mode = file.stat().st_mode & 0o777
-    except OSError as exc:
-        raise IdentityError(f"{file}: {exc.strerror}") from exc
-    if mode & 0o077:
-        raise IdentityError(f"{file}: others can read it (mode {mode:o}); run: chmod 600 {file}")
 
 
 def own_identity(folder: Path, host: str) -> tuple[Path, Path]:

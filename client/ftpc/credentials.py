@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol, cast
 
 from ftpc.errors import LocalFileError, ProtocolError
 from ftpc.keys import Key
+from ftpd.private import exposure, write_private
 from ftpd.wire.messages import Auth, AuthMethod
 from ftpd.wire.proof import NONCE_SIZE, proof_of
 
@@ -135,9 +136,9 @@ class CredentialStore:
         except OSError as exc:
             raise LocalFileError(f"{self._file}: {exc.strerror}") from exc
         with open(fd, encoding="utf-8") as file:  # noqa: PTH123 (a descriptor)
-            mode = os.fstat(fd).st_mode & 0o777
-            if os.name == "posix" and mode & 0o077:
-                raise LocalFileError(f"{self._file}: others can read it (mode {mode:o}); run: chmod 600 {self._file}")
+            fault = exposure(self._file, os.fstat(fd).st_mode)
+            if fault is not None:
+                raise LocalFileError(fault)
             try:
                 entries = json.load(file)
                 if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
@@ -147,13 +148,9 @@ class CredentialStore:
                 raise LocalFileError(f"{self._file}: it is damaged; remove it and log in again") from exc
 
     def _write(self, entries: dict[str, dict[str, str]]) -> None:
-        hidden = self._file.with_suffix(f".{os.getpid()}")
         try:
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fd = os.open(hidden, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-            with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123 (a descriptor)
-                json.dump(entries, file, indent=1)
-            hidden.replace(self._file)
+            write_private(self._file, json.dumps(entries, indent=1).encode())
         except OSError as exc:
             raise LocalFileError(f"{self._file}: {exc.strerror}") from exc
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from blake3 import blake3
 
-from ftpc.errors import ChangedError, LocalFileError, LocalNotFoundError, PipeClosedError
+from ftpc.errors import ChangedError, FtpcError, LocalFileError, LocalNotFoundError, PipeClosedError
 from ftpd.payload.direct import Stretch
 from ftpd.payload.files import FileSink, FileSource, read_pieces
 from ftpd.payload.send import Outlet
@@ -35,6 +35,15 @@ def local_errors(path: object) -> Iterator[None]:
         raise LocalNotFoundError(f"{path}: there is no such file or folder here") from exc
     except OSError as exc:
         raise LocalFileError(f"{path}: {exc.strerror or exc}") from exc
+
+
+def local_error(exc: Exception, path: object) -> FtpcError:
+    """Give an error as `local_errors` would let it out: where that block around each of many files would cost."""
+    try:
+        with local_errors(path):
+            raise exc
+    except FtpcError as ours:
+        return ours
 
 
 class State(NamedTuple):

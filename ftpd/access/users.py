@@ -35,10 +35,10 @@ from typing import Annotated
 
 import msgspec
 
-from ftpd.access.amounts import parse_amount
 from ftpd.access.keys import parse_key
 from ftpd.access.rights import ROOT, Grant, Principal, Quota, narrowed, parse_rights
-from ftpd.tls import IdentityError, check_private
+from ftpd.amounts import parse_amount
+from ftpd.private import exposure, write_private
 from ftpd.wire.errors import FtpdError
 from ftpd.wire.paths import RemotePath
 
@@ -139,11 +139,11 @@ def load(file: Path) -> Users:
     try:
         if not file.exists():
             return Users()
-        check_private(file)
+        fault = exposure(file, file.stat().st_mode)
+        if fault is not None:
+            raise UsersError(fault)
         text = file.read_text(encoding="utf-8")
         users = _convert(tomllib.loads(text))
-    except IdentityError as exc:
-        raise UsersError(str(exc)) from exc
     except (OSError, UnicodeError) as exc:
         raise UsersError(f"{file}: {getattr(exc, 'strerror', None) or exc}") from exc
     except tomllib.TOMLDecodeError as exc:
@@ -227,7 +227,10 @@ def edit(file: Path) -> Iterator[Users]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         users = load(file)
         yield users
-        _write(file, dump(users))
+        try:
+            write_private(file, dump(users).encode())
+        except OSError as exc:
+            raise UsersError(f"{file}: {exc.strerror}") from exc
     finally:
         os.close(lock)
 
@@ -250,16 +253,3 @@ def _value(value: object) -> str:
         return "{ " + ", ".join(f"{_value(key)} = {_value(inner)}" for key, inner in value.items()) + " }"
     # The strings of TOML are those of JSON, but for halves of characters (\ud83d\ude00) and a bare DEL.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _write(file: Path, text: str) -> None:
-    hidden = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        fd = os.open(hidden, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-        with open(fd, "w", encoding="utf-8") as out:  # noqa: PTH123 (a descriptor)
-            out.write(text)
-            out.flush()
-            os.fsync(fd)
-        hidden.replace(file)
-    except OSError as exc:
-        raise UsersError(f"{file}: {exc.strerror}") from exc

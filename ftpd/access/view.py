@@ -207,7 +207,7 @@ class _FilteredListing(Listing):
     async def next(self, limit: int) -> list[Entry]:
         """See `Listing.next`."""
         while page := await self._listing.next(limit):
-            self.unnameable = self._listing.unnameable
+            self.unnameable, self.is_over = self._listing.unnameable, self._listing.is_over
             if seen := [entry for entry in page if self._is_seen(entry.name)]:
                 return seen
         return []

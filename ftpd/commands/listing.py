@@ -4,13 +4,14 @@ import secrets
 
 from ftpd.commands.exchange import Exchange, OpenListing
 from ftpd.wire.errors import ErrorCode, FtpdError
-from ftpd.wire.limits import KIB, MAX_HEADER, PAGE_ENTRIES
+from ftpd.wire.limits import KIB, MAX_COMPONENT, MAX_HEADER, PAGE_ENTRIES
 from ftpd.wire.messages import Entry, Ls, Page, Stat, Status
 from ftpd.wire.paths import RemotePath
 
 _PAGE_BYTES = MAX_HEADER - 4 * KIB
 STEP_ENTRIES = 64
-"""Entries fetched at once: what does not fit in a page is kept for the next, by a connection that may be idle."""
+"""Entries fetched at once at least: what does not fit in a page is kept for the next, by a connection that may be idle.
+"""
 
 _ENTRY_BYTES = 120
 """An entry without its name, with the longest numbers."""
@@ -25,7 +26,7 @@ async def ls(request: Ls, exchange: Exchange) -> Page:
     room = _PAGE_BYTES
     while len(page) < PAGE_ENTRIES:
         if not rest:
-            rest = await listing.next(STEP_ENTRIES)
+            rest = [] if listing.is_over else await listing.next(_step(room))
             if not rest:
                 break
         room -= _size(rest[0])
@@ -33,7 +34,7 @@ async def ls(request: Ls, exchange: Exchange) -> Page:
             break
         page.append(rest.pop(0))
     unnameable = listing.unnameable - unnameable
-    if not rest and len(page) < PAGE_ENTRIES:
+    if not rest and (listing.is_over or len(page) < PAGE_ENTRIES):
         await exchange.close_listing()
         return Page(entries=page, unnameable=unnameable)
     cursor = secrets.token_hex(8)
@@ -58,6 +59,11 @@ async def _open(request: Ls, exchange: Exchange) -> OpenListing:
         raise
     exchange.listing = OpenListing("", listing, [], exchange.principal)  # so that it is closed whatever happens next
     return exchange.listing
+
+
+def _step(room: int) -> int:
+    """Tell how many entries to fetch at once: as many as have room whatever their names are. Each step is a hop."""
+    return max(STEP_ENTRIES, room // (_ENTRY_BYTES + MAX_COMPONENT))
 
 
 def _size(entry: Entry) -> int:

@@ -73,7 +73,7 @@ def _answer(
 def _prepare(header: Header, data: Buffer) -> tuple[RequestId | None, SmallFile | FtpdError]:
     request_id = None
     try:
-        request_id = request_id_of(header)
+        request_id = request_id_of(header) if "id" in header else None
         return request_id, _check(parse(header, Put), data)
     except FtpdError as exc:
         return request_id, exc

@@ -7,7 +7,8 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 DISK_THREADS = 16
-"""Enough to keep a queue at the disk; the work in them leaves the interpreter lock, so two cores are busy with few."""
+"""Enough to keep a queue at the disk. What takes time in them (receiving, hashing, reading and writing) is done without
+the interpreter lock, so that as many cores are busy as there are threads with work."""
 
 DIGEST_THREADS = 4
 """Whole-file digests take minutes for large files; whoever asks for many of them waits for his own."""
@@ -28,8 +29,9 @@ T = TypeVar("T")
 class Workers:
     """Bounded pools, one per kind of waiting, so that none keeps bytes from being written. Threads start if needed."""
 
-    def __init__(self) -> None:
-        self._disk = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk")
+    def __init__(self, disk: int = DISK_THREADS) -> None:
+        """Make the pools; `disk` threads move payload."""
+        self._disk = ThreadPoolExecutor(disk, thread_name_prefix="disk")
         self._digest = ThreadPoolExecutor(DIGEST_THREADS, thread_name_prefix="digest")
         self._send = ThreadPoolExecutor(SEND_THREADS, thread_name_prefix="send")
         self._batch = ThreadPoolExecutor(BATCH_THREADS, thread_name_prefix="batch")

@@ -162,6 +162,8 @@ class Listing(ABC):
 
     unnameable = 0
     """How many names were left out of the pages so far because no request could name them."""
+    is_over = False
+    """Whether it is known that nothing follows, so that nobody has to ask."""
 
     @abstractmethod
     async def next(self, limit: int) -> list[Entry]:

@@ -189,6 +189,7 @@ class MemoryListing(Listing):
     async def next(self, limit: int) -> list[Entry]:
         """See `Listing.next`."""
         page, self._entries = self._entries[:limit], self._entries[limit:]
+        self.is_over = not self._entries
         return page
 
     async def close(self) -> None:

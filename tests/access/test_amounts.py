@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ftpd.access.amounts import parse_amount
 from ftpd.access.rights import Quota
 from ftpd.access.users import UsersError, load
+from ftpd.amounts import parse_amount, parse_time
 from ftpd.manage import manage
 
 
@@ -25,6 +25,19 @@ def test_what_is_no_amount(text: str) -> None:
     """Anything else is refused."""
     with pytest.raises(ValueError, match="is no amount"):
         parse_amount(text)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("45m", 2700), ("12h", 43_200), ("7d", 604_800), ("0s", 0)])
+def test_times(text: str, seconds: int) -> None:
+    """A number and a unit are a time."""
+    assert seconds == parse_time(text)
+
+
+@pytest.mark.parametrize("text", ["", "7", "d", "-1d", "1.5h", "7 d", "7w", "\u0667d", "1234567d"])
+def test_no_times(text: str) -> None:
+    """Anything else is refused, with the way to write one; above all a number without a unit."""
+    with pytest.raises(ValueError, match="write 90s"):
+        parse_time(text)
 
 
 def test_quota_in_the_file(tmp_path: Path) -> None:

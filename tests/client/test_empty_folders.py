@@ -90,7 +90,7 @@ def test_a_folder_that_can_not_be_read(folder: Path) -> None:
     gone, tree = walking
     assert isinstance(gone, TreeFile)
     assert (True, LocalNotFoundError) == (gone.is_folder, type(gone.error))
-    assert Local(str(folder / "tree"), "tree", 0, is_folder=True) == tree
+    assert Local(str(folder / "tree"), "tree", is_folder=True) == tree
 
 
 async def test_there_and_back(service: Service, client: Client, folder: Path) -> None:

@@ -224,6 +224,21 @@ async def test_listings_of_many_pages_and_many_folders(service: Service, client:
     assert all_in(service.root / "tree") == all_in(folder / "back")
 
 
+async def test_folders_of_many_pages_are_not_listed_for_nothing(proxy: Proxy, service: Service, folder: Path) -> None:
+    """Where asking for one listing would end another that goes on, listings are not asked for ahead."""
+    for number in range(PAGES_AHEAD):
+        (service.root / "tree" / f"{number}").mkdir(parents=True)
+        for link in range(PAGE_ENTRIES + 1):  # which costs no time but to list
+            (service.root / "tree" / f"{number}" / f"{link}").symlink_to("nowhere")
+    async with connected(proxy.address) as client:
+        before = proxy.down.count
+        for number in range(PAGES_AHEAD):
+            assert PAGE_ENTRIES + 1 == len([entry async for entry in client.ls(f"tree/{number}", long=True)])
+        once, before = proxy.down.count - before, proxy.down.count
+        assert PAGES_AHEAD * (PAGE_ENTRIES + 1) == (await client.get_tree("tree", folder / "back")).left_out
+        assert proxy.down.count - before < 3 * once
+
+
 async def test_folders_are_listed_without_waiting(proxy: Proxy, service: Service, folder: Path) -> None:
     """Many folders are asked for before the first of them has been heard of."""
     make(service.root / "tree", {f"{number}/file": b"x" for number in range(PAGES_AHEAD)})

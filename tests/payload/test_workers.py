@@ -93,6 +93,26 @@ async def test_one_pool_does_not_hold_up_the_other(workers: Workers, busy: str, 
     assert threads + 5 == at_work
 
 
+async def test_as_many_threads_as_are_asked_for() -> None:
+    """With two threads two calls run at the same time, a third one when one of them is done."""
+    workers, go_on, at_work = Workers(2), threading.Semaphore(0), list[int]()
+
+    def work(number: int) -> None:
+        at_work.append(number)
+        go_on.acquire(timeout=PATIENCE_S)
+
+    try:
+        calls = [asyncio.ensure_future(workers.disk(work, number)) for number in range(3)]
+        await eventually(lambda: len(at_work) == 2, "two threads work")
+        assert [0, 1] == sorted(at_work)
+        go_on.release()
+        await eventually(lambda: len(at_work) == 3, "it is the third one's turn")
+        go_on.release(2)
+        await asyncio.gather(*calls)
+    finally:
+        workers.close()
+
+
 async def test_a_cancelled_digest_is_told_to_stop(workers: Workers) -> None:
     """Who computes a digest that nobody waits for any more learns it by the event; cancelling waits for that."""
     ended = threading.Event()

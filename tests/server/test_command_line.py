@@ -43,6 +43,8 @@ def assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> Non
         (["--por", "0"], ["--por"]),
         (["--grace", "-1"], ["--grace"]),
         (["--max-connections", "0"], ["--max-connections"]),
+        (["--workers", "0"], ["--workers", "'0'"]),
+        (["--workers", "many"], ["--workers", "'many'"]),
         (["--durability", "some"], ["--durability", "full", "none"]),
         (["--log-format", "xml"], ["--log-format", "text", "json"]),
         (["--sandbox", "maybe"], ["--sandbox", "auto", "require", "off"]),

@@ -45,6 +45,17 @@ async def test_names_that_stay_are_listed_once_while_others_come_and_go(store: S
     assert expected == sorted(name for name in found if name.startswith("stays-"))
 
 
+async def test_a_listing_tells_that_it_is_over(store: Store) -> None:
+    """Who has got less than he asked for knows that it is over, and who has not been told so gets more, or nothing."""
+    for name in ("folder/a", "folder/b", "folder/c"):
+        await put(store, name)
+    listing = await store.list(path_of("folder"), long=True)
+    assert (False, 2, False) == (listing.is_over, len(await listing.next(2)), listing.is_over)
+    assert (1, True) == (len(await listing.next(2)), listing.is_over)
+    assert [] == await listing.next(2)
+    await listing.close()
+
+
 async def test_a_listing_may_be_given_up(store: Store) -> None:
     """A listing may be closed before its end, and again."""
     await put(store, "a")

@@ -12,6 +12,7 @@ from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.share import ShareCode
 from ftpc.ui.text import safe_text
+from ftpd.amounts import parse_time
 from ftpd.wire.messages import SharedPath
 
 EXAMPLES = """\
@@ -98,7 +99,7 @@ def _count(text: str) -> int:
 
 
 def _time(text: str) -> int:
-    unit = {"s": 1, "m": 60, "h": 3600, "d": 86_400}.get(text[-1:])
-    if unit is None or not text[:-1].isdecimal() or len(text) > 10:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 45m, 12h or 7d")
-    return int(text[:-1]) * unit
+    try:
+        return parse_time(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from typing import NamedTuple
 
 from ftpc.errors import FtpcError
-from ftpc.files import local_errors
+from ftpc.files import local_error
 from ftpc.results import TreeFile
 from ftpd.payload.files import sync_all
 from ftpd.wire.messages import Content
@@ -75,7 +75,7 @@ class Saver:
                 try:
                     step(hidden)
                 except (OSError, ValueError) as exc:
-                    hidden.error = _told(exc, hidden.file.wanted.local)
+                    hidden.error = local_error(exc, hidden.file.wanted.local)
 
     def _write(self, hidden: _Hidden) -> None:
         hidden.fd = fd = os.open(hidden.hidden, _NEW_FILE, 0o666, dir_fd=self._open(hidden.folder))
@@ -97,7 +97,7 @@ class Saver:
         waiting = [hidden for hidden in self._files if hidden.error is None]
         for hidden, exc in zip(waiting, sync_all([hidden.fd for hidden in waiting], threads), strict=True):
             if exc is not None:
-                hidden.error = _told(exc, hidden.file.wanted.local)
+                hidden.error = local_error(exc, hidden.file.wanted.local)
 
     def _give_name(self, hidden: _Hidden) -> None:
         folder = self._folders[hidden.folder]
@@ -111,7 +111,7 @@ class Saver:
             except OSError as exc:
                 for hidden in self._files:
                     if hidden.folder == folder and hidden.error is None:
-                        hidden.error = _told(exc, folder)
+                        hidden.error = local_error(exc, folder)
 
     def _clean_up(self) -> None:
         for hidden in self._files:
@@ -129,14 +129,6 @@ def _result(hidden: _Hidden) -> TreeFile:
     return TreeFile(wanted.local, wanted.remote, 0 if hidden.error else len(data), content.root, error=hidden.error)
 
 
-def _told(exc: OSError | ValueError, path: str) -> FtpcError:
-    try:
-        with local_errors(path):
-            raise exc
-    except FtpcError as told:
-        return told
-
-
 def make_folders(paths: Iterable[str]) -> list[FtpcError | None]:
     """Make folders where they are missing, and their names durable; give for each what was wrong, if anything was."""
     errors: list[FtpcError | None] = []
@@ -148,13 +140,13 @@ def make_folders(paths: Iterable[str]) -> list[FtpcError | None]:
                 os.makedirs(path, exist_ok=True)  # noqa: PTH103
                 changed.setdefault(os.path.dirname(path) or ".", []).append(index)  # noqa: PTH120
         except (OSError, ValueError) as exc:
-            errors[index] = _told(exc, path)
+            errors[index] = local_error(exc, path)
     for parent, indexes in changed.items():
         try:
             _sync_folder(parent)
         except OSError as exc:
             for index in indexes:
-                errors[index] = _told(exc, parent)
+                errors[index] = local_error(exc, parent)
     return errors
 
 

@@ -81,6 +81,9 @@ class TreeDownload:
         """What replies are to come for, in their order."""
         self._pages = 0
         """How many of them are pages of listings."""
+        self._ahead = PAGES_AHEAD
+        """How many they may be. Where folders have several pages the listings asked for ahead are for nothing: asking
+        for one ends another."""
         self._arrived: list[Arrived] = []
         self._arrived_bytes = 0
         self._pending = 0
@@ -150,8 +153,10 @@ class TreeDownload:
             await self._read_page(connection, first.folder)
             self._ask(connection)
         else:
-            await self._read_file(connection, first)
+            await connection.greet()
             await connection.read_arrived(self._take_file)
+            if self._asked and self._asked[0] is first:  # not all of it is there
+                await self._read_file(connection, first)
 
     def _is_batch(self) -> bool:
         return len(self._arrived) >= BATCH_FILES or self._arrived_bytes >= BATCH_BYTES
@@ -180,7 +185,7 @@ class TreeDownload:
             return None
         if self._partly is not None:
             return None if self._pages else _Listing(self._partly, self._cursor)
-        return _Listing(self._folders.popleft(), None) if self._folders and self._pages < PAGES_AHEAD else None
+        return _Listing(self._folders.popleft(), None) if self._folders and self._pages < self._ahead else None
 
     def _has_room_for(self, wanted: Wanted) -> bool:
         return self._pending < MOST_PENDING and self._pending_bytes + wanted.size <= PENDING_BYTES
@@ -212,7 +217,9 @@ class TreeDownload:
             self._partly, self._seen = folder, set()
         if folder is not self._partly:
             if page.cursor is None:
+                self._ahead = min(self._ahead + 1, PAGES_AHEAD)
                 return {entry.name: entry for entry in page.entries}
+            self._ahead = 1
             self._folders.appendleft(folder)  # another one with several pages: in its turn, from its beginning
             return {}
         new = {entry.name: entry for entry in page.entries if entry.name not in self._seen}

@@ -5,16 +5,17 @@ before the folder has been read, and a million files take no more memory than a 
 """
 
 import asyncio
+import itertools
 import os
 import stat
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
 from ftpc.connection import Connection
 from ftpc.errors import ChangedError, FtpcError, IntegrityError, LocalFileError, RefusedError
-from ftpc.files import local_errors
+from ftpc.files import local_error
 from ftpc.results import PutResult, TreeFile, TreeResult
 from ftpc.transfer.retry import is_temporary, persist
 from ftpc.transfer.tasks import Tally, errors_of_a_group
@@ -31,6 +32,9 @@ LOAD_FILES = 256
 
 MOST_LARGE = 8
 """Large files that are waiting for a connection while small ones go on."""
+
+MOST_REPLIES = 256
+"""Replies that are read at once."""
 
 MOST_PENDING = 1024
 """Files that have been sent and not been answered; they are in memory, to be sent again after a break."""
@@ -78,29 +82,40 @@ class Loader:
                 load.other.append(found)
             elif found.is_folder:
                 load.folders.append(Sent(found, None, encode_request(Mkdir(path=found.remote)), Made))
-            elif found.size > SMALL_FILE:
-                load.large.append(found)
             else:
-                try:
-                    load.small.append(self._read(found))
-                except FtpcError as exc:
-                    load.other.append(_failed(found, exc))
-                size += found.size
+                size += self._take(found, load)
             if size >= LOAD_BYTES or count >= LOAD_FILES:
                 return load
         return load if any(load) else None
 
-    def _read(self, local: Local) -> Sent:
-        with local_errors(local.path):
-            fd = os.open(local.path, os.O_RDONLY | os.O_CLOEXEC | _NOT_WAITING)
-            try:
-                before = os.fstat(fd)
-                data = os.read(fd, SMALL_FILE + 1)
-                after = os.fstat(fd)
-            finally:
-                os.close(fd)
-        if not stat.S_ISREG(before.st_mode):
-            raise LocalFileError(f"{local.path}: not a regular file; only files can be sent")
+    def _take(self, local: Local, load: Load) -> int:
+        """Add a file to the load; give the bytes of it that are in memory."""
+        try:
+            sent = self._read(local)
+        except FtpcError as exc:
+            load.other.append(_failed(local, exc))
+        except (OSError, ValueError) as exc:
+            load.other.append(_failed(local, local_error(exc, local.path)))
+        else:
+            if sent is not None:
+                load.small.append(sent)
+                return len(sent.frame)
+            load.large.append(local)
+        return 0
+
+    def _read(self, local: Local) -> Sent | None:
+        """Read a file; None if it is not small."""
+        fd = os.open(local.path, _READ_ONLY)
+        try:
+            before = os.fstat(fd)
+            if not stat.S_ISREG(before.st_mode):
+                raise LocalFileError(f"{local.path}: not a regular file; only files can be sent")
+            if before.st_size > SMALL_FILE:
+                return None
+            data = os.read(fd, before.st_size + 1)
+            after = os.fstat(fd)
+        finally:
+            os.close(fd)
         if (len(data), before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise ChangedError(f"{local.path}: the file changed while it was being read; nothing was sent")
         tree = tree_of(data)
@@ -111,7 +126,7 @@ class Loader:
         return Sent(local, tree.root, encode_request(request) + data)
 
 
-_NOT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+_READ_ONLY = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 def _failed(local: Local, error: FtpcError) -> TreeFile:
@@ -215,15 +230,18 @@ class TreeUpload:
             if not self._pending:
                 await self._change()
                 continue
-            replies = await connection.read_replies([sent.kind for sent in self._pending])
-            for reply in replies:
-                if isinstance(reply, RefusedError) and is_temporary(reply):
-                    raise reply  # about the connection, or to be tried again: the file stays pending
-                self._tally.take_small([self._judge(self._pending.popleft(), reply)])
+            kinds = [sent.kind for sent in itertools.islice(self._pending, MOST_REPLIES)]
+            self._tally.take_small(self._judge_all(await connection.read_replies(kinds)))
             self._changed.set()
 
+    def _judge_all(self, replies: Iterable[Stored | Made | RefusedError]) -> Iterator[TreeFile]:
+        for reply in replies:
+            if isinstance(reply, RefusedError) and is_temporary(reply):
+                raise reply  # about the connection, or to be tried again: the file stays pending
+            yield self._judge(self._pending.popleft(), reply)
+
     def _judge(self, sent: Sent, reply: Stored | Made | RefusedError) -> TreeFile:
-        path, remote, _, is_folder = sent.local
+        path, remote, is_folder = sent.local
         if isinstance(reply, RefusedError):
             if is_folder and reply.code == ErrorCode.UNKNOWN_COMMAND:
                 return TreeFile(path, remote, 0, left_out=NO_FOLDERS, is_folder=True)

@@ -16,7 +16,6 @@ class Local(NamedTuple):
 
     path: str
     remote: str
-    size: int
     is_folder: bool = False
 
 
@@ -71,7 +70,7 @@ class _Folder:
         """Give the folder itself, if nothing in it makes it."""
         if not self._is_made and not self._has_failed:
             try:
-                yield Local(self._path, str(RemotePath.parse(self._remote)), 0, is_folder=True)
+                yield Local(self._path, str(RemotePath.parse(self._remote)), is_folder=True)
                 self._is_made = True
             except FtpdError as exc:
                 error = RemoteNameError(f"{self._path}: {exc.message}")
@@ -85,7 +84,7 @@ def _look_at(entry: "os.DirEntry[str]", name: str) -> Local | TreeFile:
         if not entry.is_file(follow_symlinks=False):
             what = "a symbolic link" if entry.is_symlink() else "neither a file nor a folder"
             return TreeFile(entry.path, name, 0, left_out=what)
-        return Local(entry.path, str(RemotePath.parse(name)), entry.stat(follow_symlinks=False).st_size)
+        return Local(entry.path, str(RemotePath.parse(name)))
     except FtpdError as exc:
         return TreeFile(entry.path, name, 0, error=RemoteNameError(f"{entry.path}: {exc.message}"))
     except OSError as exc:

@@ -28,6 +28,8 @@ _names = (f"{prefix}{number:x}" for prefix in (secrets.token_hex(8),) for number
 class _Hidden:
     """A file of the batch on its way."""
 
+    __slots__ = ("data", "fd", "name", "plan", "result", "tree")
+
     def __init__(self, file: SmallFile) -> None:
         self.plan, self.data, self.tree = file
         self.name = next(_names)
@@ -41,7 +43,8 @@ class Batch:
     def __init__(self, landing: Landing, files: Sequence[SmallFile]) -> None:
         self._landing = landing
         self._files = [_Hidden(file) for file in files]
-        self._folders: dict[RemotePath, int] = {}
+        self._folders: dict[tuple[str, ...], int] = {}
+        """The folders of the batch, by the parts of their names."""
         self._kept: list[tuple[RemotePath, State, Tree]] = []
 
     def store(self, syncers: Executor) -> list[Result]:
@@ -87,23 +90,25 @@ class Batch:
 
     def _publish(self, hidden: _Hidden) -> None:
         plan = hidden.plan
-        hidden.result = path = give_name(plan, hidden.name, self._landing.temporary, self._folder(plan.path.parent))
+        hidden.result = path = give_name(plan, hidden.name, self._landing.temporary, self._folder(plan.path.parts[:-1]))
         if path is not None:
             self._kept.append((path, State.of(os.fstat(hidden.fd)), hidden.tree))
 
-    def _folder(self, path: RemotePath) -> int:
-        if path not in self._folders:
-            self._folders[path] = self._landing.root.make_folder(path, sync=self._landing.sync)
-        return self._folders[path]
+    def _folder(self, parts: tuple[str, ...]) -> int:
+        folder = self._folders.get(parts)
+        if folder is None:
+            folder = self._landing.root.make_folder(RemotePath(parts), sync=self._landing.sync)
+            self._folders[parts] = folder
+        return folder
 
     def _sync_folders(self) -> None:
-        for path, folder in self._folders.items():
+        for parts, folder in self._folders.items():
             try:
-                with os_errors(path):
+                with os_errors(RemotePath(parts)):
                     os.fsync(folder)
             except FtpdError as exc:
                 for hidden in self._files:
-                    if hidden.plan.path.parent == path and not isinstance(hidden.result, FtpdError):
+                    if hidden.plan.path.parts[:-1] == parts and not isinstance(hidden.result, FtpdError):
                         hidden.result = exc
 
     def _clean_up(self) -> None:

@@ -352,7 +352,8 @@ class LocalListing(Listing):
 
     async def close(self) -> None:
         """See `Listing.close`."""
-        await self.workers.finish(self.release)
+        if not self.is_over:
+            await self.workers.finish(self.release)
 
     def release(self) -> None:
         """Close the folder."""
@@ -373,7 +374,9 @@ class LocalListing(Listing):
                 with contextlib.suppress(FileNotFoundError):  # removed since its name was read
                     page.append(self._read(found))
                 if len(page) == limit:
-                    break
+                    return page
+        self.release()  # here and not in another hop to a thread: most folders are listed in one step
+        self.is_over = True
         return page
 
 

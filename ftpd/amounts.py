@@ -1,10 +1,13 @@
-"""Bytes, as people write them."""
+"""Bytes and times, as people write them."""
 
 import re
 
 _AMOUNT = re.compile(r"(\d{1,15}(?:\.\d{1,3})?)([kMGT]i?|)B?")
 _FACTORS = {"": 1, **{unit: 1000**power for power, unit in enumerate("kMGT", 1)}}
 _FACTORS |= {unit + "i": 1024**power for power, unit in enumerate("kMGT", 1)}
+
+_TIME = re.compile(r"(\d{1,6})([smhd])", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 
 
 def parse_amount(text: str) -> int:
@@ -17,3 +20,15 @@ def parse_amount(text: str) -> int:
     if found is None:
         raise ValueError(f"{text!r} is no amount; write 500M, 10G or 2Ti")
     return int(float(found[1]) * _FACTORS[found[2]]) if "." in found[1] else int(found[1]) * _FACTORS[found[2]]
+
+
+def parse_time(text: str) -> int:
+    """Read a time in seconds. It has a unit always: of `7` nobody knows what it is.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = _TIME.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no time; write 90s, 45m, 12h or 7d")
+    return int(found[1]) * _SECONDS[found[2]]
