@@ -9,6 +9,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -86,6 +87,11 @@ def calm(server: ServerProcess) -> None:
         return server.cpu_s() - before < 0.03
 
     eventually(rests, "the server comes to rest", 2 * PATIENCE_S)
+
+
+def files_of(server: ServerProcess) -> int:
+    """Count the descriptors that a server has open."""
+    return len([*Path(f"/proc/{server.pid}/fd").iterdir()])
 
 
 class Honest:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.peer import PATIENCE_S, ServerProcess, eventually, frame
-from tests.server.crowd import allow_files, leave, place, quick_and_long
+from tests.server.crowd import allow_files, files_of, leave, place, quick_and_long
 
 CHURN_KIB = 1.0
 """What a thousand connections that have gone may leave behind."""
@@ -83,11 +83,6 @@ async def test_connections_come_and_go(tmp_path: Path, tell: Callable[[str], Non
         ended = server.stop()
     assert (0, "") == (ended.returncode, ended.traceback)
     assert slope < CHURN_KIB if count == 200_000 else after - before < SETTLING_KIB
-
-
-def files_of(server: ServerProcess) -> int:
-    """Count the descriptors that a server has open."""
-    return len([*Path(f"/proc/{server.pid}/fd").iterdir()])
 
 
 FLOODER = """
