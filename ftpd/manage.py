@@ -23,13 +23,13 @@ EXIT_OTHER = 1
 
 _EXAMPLES = """\
 examples:
-  ftpd user add alice                          alice may do everything in the served folder
+  ftpd user add build                          build may do everything in the served folder
   ftpd user add bob --home bob --rights read-only
   ftpd user add scanner --home inbox --rights upload-only
   ftpd user set scanner --quota 10G --quota-files 1000
-  ftpd user passwd alice                       asks for a password, or reads it from standard input
-  ftpd user key add alice < id_ed25519.pub     alice logs in with a key of SSH
-  ftpd token create alice --expires 30d        prints a token, once
+  ftpd user passwd build                       asks for a password, or reads it from standard input
+  ftpd user key add build < id_ed25519.pub     build logs in with a key of SSH
+  ftpd token create build --expires 30d        prints a token, once
   ftpd token list
   ftpd token revoke 0a1b2c3d4e
 """

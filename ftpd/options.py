@@ -26,7 +26,7 @@ examples:
   ftpd --root /srv/data --port 0    serve a folder on a free port
   ftpd --read-only --root .         let others fetch what is here, and change nothing
   ftpd --host 0.0.0.0               for other machines: encrypted, and only for who has logged in
-  ftpd user add alice               manage users and tokens: ftpd user --help, ftpd token --help
+  ftpd user add build               manage users and tokens: ftpd user --help, ftpd token --help
 """
 
 

@@ -4,6 +4,7 @@ Nothing of ours is imported here: what this file knows of the protocol is what a
 description, so a mistake that client and server share can not hide.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -254,6 +255,25 @@ class ServerProcess:
         stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8")
         user, system = stat.rpartition(")")[2].split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def served(root: Path, *options: str) -> Iterator[ServerProcess]:
+    """Serve a folder. At the end the server stops in good order, and has had no bug."""
+    with ServerProcess(root, *options) as server:
+        yield server
+        ended = server.stop()
+    assert (0, "") == (ended.returncode, ended.traceback)
+
+
+def manage(root: Path, *arguments: str, given: str = "") -> str:
+    """Run `ftpd user` or `ftpd token`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ftpd", *arguments, "--root", str(root)],
+        input=given, capture_output=True, text=True, check=False, timeout=30, env=server_environment({}),
+    )  # fmt: skip
+    assert 0 == done.returncode, done.stderr
+    return done.stdout.strip()
 
 
 def command(*options: str) -> list[str]:

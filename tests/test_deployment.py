@@ -15,9 +15,8 @@ import pytest
 
 from ftpd.options import parse
 from ftpd.tls import pin_of
-from tests.peer import PATIENCE_S, REPOSITORY, ServerProcess
+from tests.peer import PATIENCE_S, REPOSITORY, ServerProcess, manage
 from tests.server.test_key_login import connect
-from tests.server.test_login import manage
 from tests.server.test_sandbox import live_log_in, move_files
 
 UNIT = (REPOSITORY / "docs" / "ftpd.service").read_text(encoding="utf-8")

@@ -1,20 +1,20 @@
 """The file of users: one TOML document that programs write and people can read.
 
-    [users.alice]
-    home = "alice"
+    [users.build]
+    home = "build"
     rights = ["list", "read", "write", "overwrite", "delete"]
     password = "$argon2id$…"
-    keys = ["ssh-ed25519 AAAA… alice@laptop"]
+    keys = ["ssh-ed25519 AAAA… build@laptop"]
     quota = "10G"
     quota_files = 100000
     rate = "5M"
     connections = 16
 
-    [users.alice.paths]
+    [users.build.paths]
     "inbox" = ["write"]
 
     [tokens.0a1b2c3d4e]
-    user = "alice"
+    user = "build"
     sha256 = "…"
     label = "laptop"
     expires = 2027-01-01T00:00:00Z
@@ -200,7 +200,7 @@ def _check(users: Users, file: Path, text: str) -> None:
 
 
 def _with_line(text: str, message: str) -> str:
-    """Add the line of the table that a message is about, which it names by its path: `$.users.alice.home`."""
+    """Add the line of the table that a message is about, which it names by its path: `$.users.build.home`."""
     found = re.search(r"\$\.(users|tokens)\.([^.`\[]+)", message)
     if found is None:
         return message

@@ -10,7 +10,7 @@ from tests.client.command import Ftpc, Result
 from tests.client.proxy import Proxy, proxied
 from tests.client.support import MIB, content, soon
 from tests.disks import full, only_root, small_disk, without_names
-from tests.peer import ServerProcess
+from tests.peer import ServerProcess, served
 
 pytestmark = [only_root, pytest.mark.root]
 
@@ -34,10 +34,8 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 def small_server(disk: Path) -> Iterator[ServerProcess]:
     """A server on that disk."""
     (disk / "root").mkdir()
-    with ServerProcess(disk / "root") as server:
+    with served(disk / "root") as server:
         yield server
-        ended = server.stop()
-    assert (0, "") == (ended.returncode, ended.traceback)
 
 
 @pytest.fixture

@@ -16,8 +16,7 @@ from ftpc.keys import Key
 from ftpd.certificate import make
 from ftpd.tls import pin_of
 from tests.client.command import Ftpc
-from tests.peer import ServerProcess
-from tests.server.test_login import manage
+from tests.peer import ServerProcess, manage, served
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="there is no ssh-keygen")
 
@@ -48,10 +47,8 @@ def root(tmp_path_factory: pytest.TempPathFactory, keys: Path) -> Path:
 @pytest.fixture(scope="module")
 def server(root: Path) -> Iterator[ServerProcess]:
     """An encrypted server of that folder."""
-    with ServerProcess(root, "--tls") as server:
+    with served(root, "--tls") as server:
         yield server
-        ended = server.stop()
-    assert (0, "") == (ended.returncode, ended.traceback)
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ import pytest
 from ftpc.errors import AddressError
 from ftpc.share import ShareCode, parse_share
 from tests.client.command import Ftpc
-from tests.peer import ServerProcess, eventually
-from tests.server.test_login import manage
+from tests.peer import ServerProcess, eventually, manage, served
 
 PIN = "ab" * 32
 TOKEN = "ftk_0123456789_" + "A" * 43
@@ -31,10 +30,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(root: Path) -> Iterator[ServerProcess]:
     """An encrypted server of that folder."""
-    with ServerProcess(root, "--tls") as server:
+    with served(root, "--tls") as server:
         yield server
-        ended = server.stop()
-    assert (0, "") == (ended.returncode, ended.traceback)
 
 
 @pytest.fixture(scope="module")

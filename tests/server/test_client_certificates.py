@@ -17,8 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ftpd.tls import pin_of
 from tests.client.command import Ftpc
-from tests.peer import Peer, ServerProcess, eventually
-from tests.server.test_login import manage
+from tests.peer import Peer, ServerProcess, eventually, manage, served
 
 
 class Authority(NamedTuple):
@@ -89,10 +88,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="module")
 def server(root: Path, authority: Authority) -> Iterator[ServerProcess]:
     """A server that believes it."""
-    with ServerProcess(root, "--tls", "--client-ca", str(authority.file)) as server:
+    with served(root, "--tls", "--client-ca", str(authority.file)) as server:
         yield server
-        ended = server.stop()
-    assert (0, "") == (ended.returncode, ended.traceback)
 
 
 def connect(server: ServerProcess, certificate: Path | None) -> Peer:

@@ -16,8 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.peer import Peer, ServerProcess, code_of, eventually
-from tests.server.test_login import manage
+from tests.peer import Peer, ServerProcess, code_of, eventually, manage, served
 
 ED = ed25519.Ed25519PrivateKey.generate()
 EC = ec.generate_private_key(ec.SECP256R1())
@@ -55,10 +54,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(root: Path) -> Iterator[ServerProcess]:
     """An encrypted server of that folder."""
-    with ServerProcess(root, "--tls") as server:
+    with served(root, "--tls") as server:
         yield server
-        ended = server.stop()
-    assert (0, "") == (ended.returncode, ended.traceback)
 
 
 @pytest.fixture

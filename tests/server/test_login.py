@@ -1,7 +1,5 @@
 """Logging in: who has not may do nothing, who has may do what the users file says, as long as it says so."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,17 +8,7 @@ import pytest
 
 from ftpd.access.rights import Right
 from ftpd.commands.table import COMMANDS
-from tests.peer import Peer, ServerProcess, code_of, eventually, frame, server_environment
-
-
-def manage(root: Path, *arguments: str, given: str = "") -> str:
-    """Run `ftpd user` or `ftpd token`."""
-    done = subprocess.run(
-        [sys.executable, "-m", "ftpd", *arguments, "--root", str(root)],
-        input=given, capture_output=True, text=True, check=False, timeout=30, env=server_environment({}),
-    )  # fmt: skip
-    assert 0 == done.returncode, done.stderr
-    return done.stdout.strip()
+from tests.peer import Peer, ServerProcess, code_of, eventually, frame, manage, served
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +28,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(root: Path) -> Iterator[ServerProcess]:
     """A server of that folder."""
-    with ServerProcess(root) as server:
+    with served(root) as server:
         yield server
-        ended = server.stop()
-    assert (0, "") == (ended.returncode, ended.traceback)
 
 
 @pytest.fixture

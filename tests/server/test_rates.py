@@ -10,7 +10,7 @@ import pytest
 
 from ftpd.access.credentials import new_token
 from ftpd.access.users import Token, User, edit
-from tests.peer import Peer, ServerProcess, frame
+from tests.peer import Peer, ServerProcess, frame, served
 from tests.server.test_chunks import DATA, PIECES, commit, send
 
 RATE, SIZE = 2_000_000, 4_000_000
@@ -19,10 +19,8 @@ RATE, SIZE = 2_000_000, 4_000_000
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ServerProcess]:
     """A slow server."""
-    with ServerProcess(tmp_path, "--limit-rate", "2M") as server:
+    with served(tmp_path, "--limit-rate", "2M") as server:
         yield server
-        ended = server.stop()
-    assert (0, "") == (ended.returncode, ended.traceback)
 
 
 def test_up_and_down(server: ServerProcess, tmp_path: Path) -> None:

@@ -15,10 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from ftpd.certificate import make
 from ftpd.sandbox import OLDEST, Sandbox, SandboxError, around, confine, landlock_version
 from ftpd.tls import pin_of
-from tests.peer import PATIENCE_S, Peer, ServerProcess, command, eventually, server_environment
+from tests.peer import PATIENCE_S, Peer, ServerProcess, command, eventually, manage, server_environment
 from tests.server import test_chunks as chunks
 from tests.server.test_key_login import begin, connect, finish, proof, public, sign
-from tests.server.test_login import manage
 from tests.server.test_tls import shown_pin
 
 needs_landlock = pytest.mark.skipif(landlock_version() < OLDEST, reason="this kernel has no Landlock that would do")

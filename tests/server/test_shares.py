@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.peer import Peer, ServerProcess, code_of, eventually
-from tests.server.test_login import manage
+from tests.peer import Peer, ServerProcess, code_of, eventually, manage, served
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +29,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(root: Path) -> Iterator[ServerProcess]:
     """A server of that folder."""
-    with ServerProcess(root) as server:
+    with served(root) as server:
         yield server
-        ended = server.stop()
-    assert (0, "") == (ended.returncode, ended.traceback)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from ftpd.certificate import make
 from ftpd.tls import IdentityError, own_identity, pin_of, server_context
 from tests.client.proxy import proxied
 from tests.client.support import MIB, Service, connected, content
-from tests.peer import PATIENCE_S, Peer, ServerProcess, code_of, eventually, frame
+from tests.peer import PATIENCE_S, Peer, ServerProcess, code_of, eventually, frame, served
 
 CHUNK = 8 * MIB
 SIZE = 3 * CHUNK + 1000
@@ -165,10 +165,8 @@ def context(maximum: ssl.TLSVersion | None = None) -> ssl.SSLContext:
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server process that speaks TLS."""
-    with ServerProcess(tmp_path_factory.mktemp("root"), "--tls", "-v") as server:
+    with served(tmp_path_factory.mktemp("root"), "--tls", "-v") as server:
         yield server
-        ended = server.stop()
-    assert (0, "") == (ended.returncode, ended.traceback)
 
 
 def peer_of(port: int) -> Peer:

@@ -21,9 +21,9 @@ from ftpc.trust import KnownServers, Trust
 
 EXAMPLES = """\
   ftpc login 'ftpds://host:9527#sha256:…'   as the server prints it; asks for a token
-  ftpc login ftpds://host --user alice      asks for a password
+  ftpc login ftpds://host --user build      asks for a password
   ftpc login ftpds://host < token.txt       reads it from standard input
-  ftpc login ftpds://host --user alice --key ~/.ssh/id_ed25519
+  ftpc login ftpds://host --user build --key ~/.ssh/id_ed25519
 """
 
 
