@@ -35,11 +35,10 @@ STAGES = [
     frame({"cmd": "ping"}),
     b"\xff" * 4,
     frame({"cmd": "put", "filename": "cut", "filesize": 1000}, bytes(500)),
-    frame({"cmd": "begin", "filename": "cut", "filesize": 1000, "id": 1}),
     frame({"cmd": "get", "filename": "large"}),
     frame({"cmd": "ls"}) * 5,
 ]
-"""How far a connection has come when it is cut."""
+"""How far a connection has come when it is cut. Uploads that can be resumed are not among them: they are to be kept."""
 
 
 async def connect_and_vanish(server: ServerProcess, number: int) -> None:
@@ -49,7 +48,7 @@ async def connect_and_vanish(server: ServerProcess, number: int) -> None:
             address = server.host, server.port
             reader, writer = await asyncio.open_connection(*address, local_addr=(place(number % 1000), 0))
             writer.write(STAGES[number % len(STAGES)])
-            if number % 2 and number % len(STAGES) in {3, 4, 6, 7, 8}:
+            if number % 2 and number % len(STAGES) in {3, 4, 6, 7}:
                 await reader.read(1)
             leave(writer)
 
@@ -165,7 +164,7 @@ def remove(folder: Path) -> bool:
     return not folder.exists()
 
 
-@quick_and_long(100, 1000)
+@quick_and_long(50, 150)
 async def test_little_memory(tmp_path: Path, group: Path, tell: Callable[[str], None], count: int) -> None:
     """With 256 MiB for all, its page cache included, a server takes so many uploads at once and is not killed."""
     allow_files(5000)
