@@ -81,4 +81,4 @@ async def test_many_places(server: ServerProcess, token: str, tell: Callable[[st
     assert (0, 0) == (by_token.failures.total(), by_password.failures.total())
     assert grown < MOST_KIB
     assert peak < MOST_KIB + CHECKS_KIB
-    assert max(by_token.p99_s, by_password.p99_s) < 1 or count < 50_000
+    assert by_token.p99_s < 1 or count < 50_000  # how long a password takes depends on the processor
