@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import FileIO
 from pathlib import Path
 
@@ -280,6 +280,11 @@ class LocalFile(FileSource, StoredFile):
         """See `Source.load`."""
         with os_errors(self._path):
             return await super().load(offset, size, digest, copy=copy)
+
+    async def feed(self, offset: int, size: int, take: Callable[[memoryview], bool]) -> int:
+        """See `Source.feed`."""
+        with os_errors(self._path):
+            return await super().feed(offset, size, take)
 
     async def check_unchanged(self) -> None:
         """See `StoredFile.check_unchanged`."""
