@@ -258,10 +258,10 @@ class Connection:
         with self.errors():
             return await self.channel.read_exactly(size)
 
-    async def receive(self, size: int) -> PayloadReader:
+    async def receive(self, size: int, *, directly: bool = False) -> PayloadReader:
         """Start to receive the payload behind a reply."""
         with self.errors():
-            return await self.channel.receive(size)
+            return await self.channel.receive(size, directly=directly)
 
     async def close(self) -> None:
         """Part in good order; at once if the conversation is broken."""
