@@ -177,7 +177,7 @@ class Client:
         loader = Loader(path, base, if_exists, preserve=preserve)
         upload = TreeUpload(loader, self._pool.workers, put_large, Tally(item, progress, report))
         async with shown(item, progress):
-            return await upload.run(self._pool.lend, self._pool.retries)
+            return await upload.run(self._pool)
 
     async def get(
         self,
@@ -263,11 +263,11 @@ class Client:
         tally = Tally(item, progress, report)
         download = TreeDownload(Wanted(base, target, 0), self._pool.workers, get_large, tally, preserve=preserve)
         async with shown(item, progress):
-            return await download.run(self._pool.lend, self._pool.retries)
+            return await download.run(self._pool)
 
     def ls(self, folder: str = "", *, long: bool = False) -> "Listing":
         """List a folder: `async for entry in client.ls()`. With `long`, entries have size, time and mode."""
-        return Listing(self._pool.connection, self.remote_folder(folder), long=long)
+        return Listing(self._pool.hold, self.remote_folder(folder), long=long)
 
     async def whoami(self) -> Identity:
         """Tell who is logged in, and what he may do."""

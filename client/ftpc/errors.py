@@ -119,3 +119,7 @@ class RefusedError(FtpcError):
         super().__init__(message)
         self.code = code
         self.facts = facts
+
+
+class TurnedAwayError(RefusedError):
+    """The server takes no further connection, while others of ours go on. Nothing was done over the one refused."""

@@ -10,16 +10,16 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
 from ftpc.connection import Connection, reply_of
 from ftpc.errors import ConnectionLostError, FtpcError, IntegrityError, LocalFileError, RefusedError
+from ftpc.pool import Pool
 from ftpc.results import GetResult, TreeFile, TreeResult
 from ftpc.transfer.download import check_content
 from ftpc.transfer.retry import is_temporary, persist
 from ftpc.transfer.saving import Arrived, Saver, Wanted, make_folders
-from ftpc.transfer.tasks import Tally, errors_of_a_group
+from ftpc.transfer.tasks import Tally, errors_of_a_group, first_of_events
 from ftpd.payload.workers import Workers
 from ftpd.wire.digests import tree_of
 from ftpd.wire.frames import find_frame
@@ -92,7 +92,7 @@ class TreeDownload:
         self._room = MOST_LARGE
         self._room_again = asyncio.Event()
 
-    async def run(self, lend: Callable[[], AbstractAsyncContextManager[Connection]], retries: int) -> TreeResult:
+    async def run(self, pool: Pool) -> TreeResult:
         """Fetch the folder; go on over another connection if one is lost.
 
         Raises:
@@ -100,22 +100,26 @@ class TreeDownload:
         """
 
         async def attempt() -> None:
-            async with lend() as connection:
+            async with pool.lend() as connection:
                 (error,) = await self._workers.disk(make_folders, [self._base.local])
                 if error is not None:
                     raise error
-                await self._fetch(connection, large)
+                await self._fetch(connection, large, pool.crowded)
+            while self._large:
+                await self._room_again.wait()
+                async with pool.lend() as connection:
+                    await self._fetch(connection, large, pool.crowded)
 
         with errors_of_a_group():
             async with asyncio.TaskGroup() as large:
-                await persist(attempt, retries, self._tally.item, self._tally.progress)
+                await persist(attempt, pool.retries, self._tally.item, self._tally.progress)
         return self._tally.result
 
-    async def _fetch(self, connection: Connection, large: asyncio.TaskGroup) -> None:
+    async def _fetch(self, connection: Connection, large: asyncio.TaskGroup, crowded: asyncio.Event) -> None:
         """Go on where the last connection was lost: what was asked for and has not come is asked for again."""
         self._give_back()
         try:
-            await self._converse(connection, large)
+            await self._converse(connection, large, crowded)
         except BaseException as exc:
             connection.is_usable = False  # replies may still be to come
             if isinstance(exc, FtpcError):
@@ -133,7 +137,7 @@ class TreeDownload:
         self._asked.clear()
         self._cursor = None
 
-    async def _converse(self, connection: Connection, large: asyncio.TaskGroup) -> None:
+    async def _converse(self, connection: Connection, large: asyncio.TaskGroup, crowded: asyncio.Event) -> None:
         while self._asked or self._wanted or self._folders or self._partly or self._large:
             while self._large and self._room:
                 self._room -= 1
@@ -145,7 +149,9 @@ class TreeDownload:
                 await self._save()
             elif self._large and not self._room:
                 self._room_again.clear()
-                await self._room_again.wait()
+                await first_of_events(self._room_again, crowded)
+                if crowded.is_set():  # perhaps this is the only connection that there is for them
+                    break
 
     async def _read(self, connection: Connection) -> None:
         first = self._asked[0]

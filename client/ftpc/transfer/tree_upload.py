@@ -10,15 +10,15 @@ import os
 import stat
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
 from ftpc.connection import Connection
 from ftpc.errors import ChangedError, FtpcError, IntegrityError, LocalFileError, RefusedError
 from ftpc.files import local_error
+from ftpc.pool import Pool
 from ftpc.results import PutResult, TreeFile, TreeResult
 from ftpc.transfer.retry import is_temporary, persist
-from ftpc.transfer.tasks import Tally, errors_of_a_group
+from ftpc.transfer.tasks import Tally, errors_of_a_group, first_of_events
 from ftpc.transfer.walk import Local, walk
 from ftpd.payload.workers import Workers
 from ftpd.wire.digests import tree_of
@@ -151,10 +151,13 @@ class TreeUpload:
         self._large: deque[Local] = deque()
         self._load: Load | None = None
         self._is_read = False
+        self._is_sent = False
+        """Whether nothing more is sent over the connection at hand."""
         self._changed = asyncio.Event()
-        self._room = asyncio.Semaphore(MOST_LARGE)
+        self._room = MOST_LARGE
+        self._room_again = asyncio.Event()
 
-    async def run(self, lend: Callable[[], AbstractAsyncContextManager[Connection]], retries: int) -> TreeResult:
+    async def run(self, pool: Pool) -> TreeResult:
         """Send the folder; go on over another connection if one is lost.
 
         Raises:
@@ -162,33 +165,43 @@ class TreeUpload:
         """
 
         async def attempt() -> None:
-            async with lend() as connection:
-                await self._send_small(connection, large)
+            async with pool.lend() as connection:
+                await self._send_small(connection, large, pool.crowded)
+            while self._large:
+                await self._room_again.wait()
+                async with pool.lend() as connection:
+                    await self._send_small(connection, large, pool.crowded)
 
         with errors_of_a_group():
             async with asyncio.TaskGroup() as large:
-                await persist(
-                    attempt, retries if self._loader.is_repeatable else 0, self._tally.item, self._tally.progress
-                )
+                retries = pool.retries if self._loader.is_repeatable else 0
+                await persist(attempt, retries, self._tally.item, self._tally.progress)
         return self._tally.result
 
-    async def _send_small(self, connection: Connection, large: asyncio.TaskGroup) -> None:
+    async def _send_small(self, connection: Connection, large: asyncio.TaskGroup, crowded: asyncio.Event) -> None:
         try:
             with errors_of_a_group():
                 async with asyncio.TaskGroup() as group:
+                    self._is_sent = False
                     group.create_task(self._read_replies(connection))
-                    await self._send(connection, large)
+                    await self._send(connection, large, crowded)
         except BaseException:
             connection.is_usable = False
             raise
 
-    async def _send(self, connection: Connection, large: asyncio.TaskGroup) -> None:
+    async def _send(self, connection: Connection, large: asyncio.TaskGroup, crowded: asyncio.Event) -> None:
         if self._pending:
             await self._write(connection, [*self._pending])
         while True:
-            while self._large:
-                await self._room.acquire()
+            while self._large and self._room:
+                self._room -= 1
                 large.create_task(self._send_large(self._large.popleft()))
+            if self._large:
+                self._room_again.clear()
+                await first_of_events(self._room_again, crowded)
+                if crowded.is_set():  # perhaps this is the only connection that there is for them
+                    break
+                continue
             while len(self._pending) >= MOST_PENDING:
                 await self._change()
             if self._load is None and not self._is_read:
@@ -204,6 +217,7 @@ class TreeUpload:
                 self._tally.take(file)
             self._changed.set()
             await self._write(connection, sent)
+        self._is_sent = True
         self._changed.set()
 
     def _read_on(self) -> None:
@@ -223,10 +237,11 @@ class TreeUpload:
         else:
             self._tally.take(TreeFile(local.path, *stored[:4], resumed=stored.resumed))
         finally:
-            self._room.release()
+            self._room += 1
+            self._room_again.set()
 
     async def _read_replies(self, connection: Connection) -> None:
-        while self._pending or not self._is_read:
+        while self._pending or not self._is_sent:
             if not self._pending:
                 await self._change()
                 continue
