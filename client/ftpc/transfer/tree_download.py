@@ -20,7 +20,6 @@ from ftpc.transfer.download import check_content
 from ftpc.transfer.retry import is_temporary, persist
 from ftpc.transfer.saving import Arrived, Saver, Wanted, make_folders
 from ftpc.transfer.tasks import Tally, errors_of_a_group, first_of_events
-from ftpd.payload.workers import Workers
 from ftpd.wire.digests import tree_of
 from ftpd.wire.frames import find_frame
 from ftpd.wire.limits import DIGEST_SIZE, MIB, PAGE_ENTRIES, SMALL_FILE
@@ -58,13 +57,13 @@ class TreeDownload:
     def __init__(
         self,
         base: Wanted,
-        workers: Workers,
+        pool: Pool,
         get_large: Callable[[str, str], Awaitable[GetResult]],
         tally: Tally,
         *,
         preserve: bool,
     ) -> None:
-        self._workers = workers
+        self._pool = pool
         self._get_large = get_large
         self._tally = tally
         self._preserve = preserve
@@ -92,7 +91,7 @@ class TreeDownload:
         self._room = MOST_LARGE
         self._room_again = asyncio.Event()
 
-    async def run(self, pool: Pool) -> TreeResult:
+    async def run(self) -> TreeResult:
         """Fetch the folder; go on over another connection if one is lost.
 
         Raises:
@@ -100,26 +99,26 @@ class TreeDownload:
         """
 
         async def attempt() -> None:
-            async with pool.lend() as connection:
-                (error,) = await self._workers.disk(make_folders, [self._base.local])
+            async with self._pool.lend() as connection:
+                (error,) = await self._pool.workers.disk(make_folders, [self._base.local])
                 if error is not None:
                     raise error
-                await self._fetch(connection, large, pool.crowded)
+                await self._fetch(connection, large)
             while self._large:
                 await self._room_again.wait()
-                async with pool.lend() as connection:
-                    await self._fetch(connection, large, pool.crowded)
+                async with self._pool.lend() as connection:
+                    await self._fetch(connection, large)
 
         with errors_of_a_group():
             async with asyncio.TaskGroup() as large:
-                await persist(attempt, pool.retries, self._tally.item, self._tally.progress)
+                await persist(attempt, self._pool.retries, self._tally.item, self._tally.progress)
         return self._tally.result
 
-    async def _fetch(self, connection: Connection, large: asyncio.TaskGroup, crowded: asyncio.Event) -> None:
+    async def _fetch(self, connection: Connection, large: asyncio.TaskGroup) -> None:
         """Go on where the last connection was lost: what was asked for and has not come is asked for again."""
         self._give_back()
         try:
-            await self._converse(connection, large, crowded)
+            await self._converse(connection, large)
         except BaseException as exc:
             connection.is_usable = False  # replies may still be to come
             if isinstance(exc, FtpcError):
@@ -137,7 +136,7 @@ class TreeDownload:
         self._asked.clear()
         self._cursor = None
 
-    async def _converse(self, connection: Connection, large: asyncio.TaskGroup, crowded: asyncio.Event) -> None:
+    async def _converse(self, connection: Connection, large: asyncio.TaskGroup) -> None:
         while self._asked or self._wanted or self._folders or self._partly or self._large:
             while self._large and self._room:
                 self._room -= 1
@@ -149,8 +148,8 @@ class TreeDownload:
                 await self._save()
             elif self._large and not self._room:
                 self._room_again.clear()
-                await first_of_events(self._room_again, crowded)
-                if crowded.is_set():  # perhaps this is the only connection that there is for them
+                await first_of_events(self._room_again, self._pool.crowded)
+                if self._pool.crowded.is_set():  # perhaps this is the only connection that there is for them
                     break
 
     async def _read(self, connection: Connection) -> None:
@@ -210,7 +209,7 @@ class TreeDownload:
         new = self._note_page(folder, page)
         folders = [inner for entry in new.values() if (inner := self._sort(folder, entry)) is not None]
         if folders:
-            errors = await self._workers.disk(make_folders, [inner.local for inner in folders])
+            errors = await self._pool.workers.disk(make_folders, [inner.local for inner in folders])
             for inner, error in zip(folders, errors, strict=True):
                 if error is None:
                     self._folders.append(inner)
@@ -315,7 +314,7 @@ class TreeDownload:
     async def _save(self) -> None:
         """Store what has arrived."""
         if self._arrived:
-            done = await self._workers.batch(Saver(self._arrived, preserve=self._preserve).save)
+            done = await self._pool.workers.batch(Saver(self._arrived, preserve=self._preserve).save)
             self._pending -= len(self._arrived)
             self._pending_bytes -= self._arrived_bytes
             self._arrived, self._arrived_bytes = [], 0
