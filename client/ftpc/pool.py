@@ -41,8 +41,10 @@ class Pool:
         self._refusal: RefusedError | None = None
         self._grows_at = 0.0
         self._changed = asyncio.Event()
-        self.crowded = asyncio.Event()
-        """Set once the server has taken fewer connections than were wanted: nobody should hold one for nothing."""
+        self.is_crowded = False
+        """Whether the server has taken fewer connections than were wanted: nobody should hold one for nothing."""
+        self.alarms: set[asyncio.Event] = set()
+        """Set when it becomes so."""
         self._workers: Workers | None = None
         self.streams = streams
         self.retries = retries
@@ -175,7 +177,9 @@ class Pool:
         if was_turned_away:
             self._most, self._refusal = max(others, 1), exc
             self._grows_at = asyncio.get_running_loop().time() + GROW_S
-            self.crowded.set()
+            self.is_crowded = True
+            for alarm in self.alarms:
+                alarm.set()
             if others > self._held:
                 raise TurnedAwayError(exc.code, exc.message, exc.facts) from exc
 

@@ -1,6 +1,5 @@
 """What transfers of many files share: errors of groups of tasks, and the count of what became of the files."""
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -25,16 +24,6 @@ def first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-async def first_of_events(*events: asyncio.Event) -> None:
-    """Wait until one of several events is set. Cancelling is safe."""
-    waiting = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()
 
 
 class Tally:

@@ -19,7 +19,7 @@ from ftpc.results import GetResult, TreeFile, TreeResult
 from ftpc.transfer.download import check_content
 from ftpc.transfer.retry import is_temporary, persist
 from ftpc.transfer.saving import Arrived, Saver, Wanted, make_folders
-from ftpc.transfer.tasks import Tally, errors_of_a_group, first_of_events
+from ftpc.transfer.tasks import Tally, errors_of_a_group
 from ftpd.wire.digests import tree_of
 from ftpd.wire.frames import find_frame
 from ftpd.wire.limits import DIGEST_SIZE, MIB, PAGE_ENTRIES, SMALL_FILE
@@ -109,9 +109,13 @@ class TreeDownload:
                 async with self._pool.lend() as connection:
                     await self._fetch(connection, large)
 
-        with errors_of_a_group():
-            async with asyncio.TaskGroup() as large:
-                await persist(attempt, self._pool.retries, self._tally.item, self._tally.progress)
+        self._pool.alarms.add(self._room_again)
+        try:
+            with errors_of_a_group():
+                async with asyncio.TaskGroup() as large:
+                    await persist(attempt, self._pool.retries, self._tally.item, self._tally.progress)
+        finally:
+            self._pool.alarms.discard(self._room_again)
         return self._tally.result
 
     async def _fetch(self, connection: Connection, large: asyncio.TaskGroup) -> None:
@@ -148,8 +152,9 @@ class TreeDownload:
                 await self._save()
             elif self._large and not self._room:
                 self._room_again.clear()
-                await first_of_events(self._room_again, self._pool.crowded)
-                if self._pool.crowded.is_set():  # perhaps this is the only connection that there is for them
+                if not self._pool.is_crowded:
+                    await self._room_again.wait()
+                if self._pool.is_crowded:  # perhaps this is the only connection that there is for them
                     break
 
     async def _read(self, connection: Connection) -> None:

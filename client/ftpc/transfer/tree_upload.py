@@ -17,7 +17,7 @@ from ftpc.results import Objection, PutResult, TreeFile, TreeResult
 from ftpc.transfer.loader import Load, Loader, Sent, failed
 from ftpc.transfer.preflight import Scout
 from ftpc.transfer.retry import is_temporary, persist
-from ftpc.transfer.tasks import Tally, errors_of_a_group, first_of_events
+from ftpc.transfer.tasks import Tally, errors_of_a_group
 from ftpc.transfer.walk import Local
 from ftpd.wire.errors import ErrorCode
 from ftpd.wire.messages import Made, Stored
@@ -78,12 +78,14 @@ class TreeUpload:
                 async with self._pool.lend() as connection:
                     await self._send_small(connection, large)
 
+        self._pool.alarms.add(self._room_again)
         try:
             with errors_of_a_group():
                 async with asyncio.TaskGroup() as large:
                     retries = self._pool.retries if self._loader.is_repeatable else 0
                     await persist(attempt, retries, self._tally.item, self._tally.progress)
         finally:
+            self._pool.alarms.discard(self._room_again)
             if self._scouting is not None:
                 self._scouting.cancel()
                 await asyncio.wait([self._scouting])
@@ -112,14 +114,14 @@ class TreeUpload:
             self._send_all_large(large)
             if self._large:
                 self._room_again.clear()
-                await first_of_events(self._room_again, self._pool.crowded)
-                if self._pool.crowded.is_set():  # perhaps this is the only connection that there is for them
+                if not self._pool.is_crowded:
+                    await self._room_again.wait()
+                if self._pool.is_crowded:  # perhaps this is the only connection that there is for them
                     break
                 continue
             while len(self._pending) >= MOST_PENDING:
                 await self._change()
-            if self._load is None and not self._is_read:
-                await self._pool.workers.disk(self._read_on)
+            await self._read_on()
             if self._load is None or self._tally.result.is_ended:
                 break
             # Nothing is lost if this ends in between: whoever goes on finds it.
@@ -168,7 +170,11 @@ class TreeUpload:
             self._room_again.set()
             self._changed.set()
 
-    def _read_on(self) -> None:
+    async def _read_on(self) -> None:
+        if self._load is None and not self._is_read:
+            await self._pool.workers.disk(self._read)
+
+    def _read(self) -> None:
         self._load = self._loader.next()
         self._is_read = self._load is None
 
