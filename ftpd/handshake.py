@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable
 
 from ftpd.payload.channel import ChannelProtocol
+from ftpd.payload.tls_transport import TlsTransport, negotiate
 from ftpd.tls import HANDSHAKE_S
 from ftpd.wire.errors import ErrorCode
 from ftpd.wire.limits import KIB
@@ -25,12 +26,10 @@ log = logging.getLogger(__name__)
 
 async def shake_hands(sock: socket.socket, tls: ssl.SSLContext, protocol: Callable[[], ChannelProtocol]) -> None:
     """Begin an encrypted conversation on an accepted socket, within `HANDSHAKE_S`. Takes the socket. Never raises."""
-    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(HANDSHAKE_S):
             if await _speaks_tls(sock):
-                transport_socket, sock = sock, socket.socket()  # the transport closes it, whatever happens
-                await loop.connect_accepted_socket(protocol, transport_socket, ssl=tls)
+                TlsTransport(sock, await negotiate(sock, tls), protocol())
             else:
                 await _explain(sock)
     except (OSError, TimeoutError) as exc:  # SSLError is an OSError

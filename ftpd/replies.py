@@ -7,10 +7,10 @@ without `id` gets its replies when it is quiet for a moment, or has ended its si
 
 import asyncio
 import contextlib
-import socket
 from typing import ClassVar
 
 from ftpd.payload.channel import Channel
+from ftpd.payload.receive import Socket
 from ftpd.requests import STALL_S
 from ftpd.wire.limits import MIB
 
@@ -69,7 +69,7 @@ class Replies:
         self._channel.write(data)
         await self._drain()
 
-    def post(self, frame: bytes, sock: socket.socket | None) -> bool:
+    def post(self, frame: bytes, sock: Socket | None) -> bool:
         """Send a reply from a thread, over the socket that the thread reads from, if it has one.
 
         Returns whether the peer's side has taken it. If not, it is sent later: `end_posts`.

@@ -5,7 +5,7 @@ What only transfers need is imported by the first transfer, so that asking a que
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -15,7 +15,7 @@ from ftpc.errors import LocalFileError, RemoteNameError
 from ftpc.listing import Listing
 from ftpc.pool import Pool
 from ftpc.progress import Item, NoProgress, Phase, Progress, shown
-from ftpc.results import GetResult, PutResult, TreeFile, TreeResult
+from ftpc.results import GetResult, Objection, PutResult, TreeFile, TreeResult
 from ftpd.wire.messages import (
     Algorithm,
     Checksum,
@@ -133,13 +133,36 @@ class Client:
             return await put_stream(self._pool, source, plan, progress or NoProgress())
         return await put_file(self._pool, Path(source), plan, self._memory, progress or NoProgress())
 
-    async def put_tree(
+    async def check(
+        self, files: Iterable[tuple[str, str]], *, if_exists: IfExists = IfExists.OVERWRITE
+    ) -> "list[Objection]":
+        """Ask what speaks against uploading files, before any is sent: rights, taken names, too little room for all.
+
+        Nothing is reserved. A server that is too old to be asked has no objections. Cancelling is safe.
+
+        Args:
+            files: names of local files, and what they are to be called on the server.
+            if_exists: what happens to names that are taken.
+
+        Returns:
+            What speaks against it: the first ten refusals, how many more there are, and what there is no room for.
+
+        Raises:
+            FtpcError: the server can not be asked.
+        """
+        from ftpc.transfer.preflight import preflight
+
+        names = [(local, self.remote_name(remote)) for local, remote in files]
+        return await preflight(self._pool, names, if_exists, self._is_begun)
+
+    async def put_tree(  # noqa: PLR0913 (all but the first have defaults, and are given by name)
         self,
         folder: str | os.PathLike[str],
         remote: str | None = None,
         *,
         if_exists: IfExists = IfExists.OVERWRITE,
         preserve: bool = False,
+        check: bool = False,
         progress: Progress | None = None,
         report: Callable[[TreeFile], None] | None = None,
     ) -> TreeResult:
@@ -154,6 +177,8 @@ class Client:
             remote: what it is called on the server; by default its own name. "" is where names are relative to.
             if_exists: what happens to names that are taken.
             preserve: send modification times and modes along.
+            check: ask first, as `check` does, and send nothing if something speaks against the first files; end if
+                there turns out to be too little room for all. The result has the reasons among its errors.
             progress: is told how it goes; of all small files as one item.
             report: is told what became of each file, and of each folder that no file in it makes.
 
@@ -161,8 +186,10 @@ class Client:
             LocalNotFoundError: there is no such folder.
             FtpcError: the connection is lost for good.
         """
+        from ftpc.transfer.loader import Loader
+        from ftpc.transfer.preflight import Scout
         from ftpc.transfer.tasks import Tally
-        from ftpc.transfer.tree_upload import Loader, TreeUpload
+        from ftpc.transfer.tree_upload import TreeUpload
 
         path = os.fspath(folder)
         name = remote if remote is not None else _own_name(path)
@@ -175,9 +202,10 @@ class Client:
 
         item = Item(path, None, Phase.SENDING)
         loader = Loader(path, base, if_exists, preserve=preserve)
-        upload = TreeUpload(loader, self._pool.workers, put_large, Tally(item, progress, report))
+        scout = Scout(path, base, if_exists, self._is_begun) if check else None
+        upload = TreeUpload(loader, self._pool, put_large, Tally(item, progress, report), scout)
         async with shown(item, progress):
-            return await upload.run(self._pool.lend, self._pool.retries)
+            return await upload.run()
 
     async def get(
         self,
@@ -261,13 +289,13 @@ class Client:
             return await self.get(inner, Path(local), preserve=preserve, progress=progress)
 
         tally = Tally(item, progress, report)
-        download = TreeDownload(Wanted(base, target, 0), self._pool.workers, get_large, tally, preserve=preserve)
+        download = TreeDownload(Wanted(base, target, 0), self._pool, get_large, tally, preserve=preserve)
         async with shown(item, progress):
-            return await download.run(self._pool.lend, self._pool.retries)
+            return await download.run()
 
     def ls(self, folder: str = "", *, long: bool = False) -> "Listing":
         """List a folder: `async for entry in client.ls()`. With `long`, entries have size, time and mode."""
-        return Listing(self._pool.connection, self.remote_folder(folder), long=long)
+        return Listing(self._pool.hold, self.remote_folder(folder), long=long)
 
     async def whoami(self) -> Identity:
         """Tell who is logged in, and what he may do."""
@@ -360,6 +388,10 @@ class Client:
         from ftpc.jobs import Memory
 
         return Memory(Path(self._jobs) if self._jobs is not None else None, self.address.url)
+
+    def _is_begun(self, local: str, remote: str) -> bool:
+        memory = self._memory
+        return memory.knows(memory.task("put", remote, os.path.abspath(local)))  # noqa: PTH100 (as `put_file`)
 
     async def _open(self) -> Connection:
         return await Connection.open(self.address, self._patience, self._trust, self._credentials)

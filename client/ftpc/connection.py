@@ -20,7 +20,7 @@ from ftpc.errors import (
 from ftpd import __version__
 from ftpd.payload.channel import Channel, connect
 from ftpd.payload.receive import PayloadReader
-from ftpd.wire.errors import FtpdError
+from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.frames import Header, decode_header, find_frame
 from ftpd.wire.messages import VERSION, Greeting, Hello, Identity, Refusal, Reply, Request, encode_request, parse
 
@@ -71,6 +71,8 @@ class Connection:
         self._prove: Callable[[str], Request] | None = None
         self.is_usable = True
         """Whether the next request would find the stream where it belongs."""
+        self.was_turned_away = False
+        """Whether the server has as many connections as it takes, and this is one too many."""
 
     def __repr__(self) -> str:
         return f"<Connection {self._address} {'usable' if self.is_usable else 'broken'}>"
@@ -136,8 +138,9 @@ class Connection:
                 raise ConnectError(
                     f"{self._address} accepts connections, but says nothing for {self._timeout_s:g} s"
                 ) from exc
-            except FtpcError:
+            except FtpcError as exc:
                 self.is_usable = False  # the next reply would be taken for the greeting
+                self.was_turned_away = isinstance(exc, RefusedError) and exc.code == ErrorCode.BUSY
                 raise
             if greeting.version != VERSION:
                 self.is_usable = False
@@ -258,10 +261,10 @@ class Connection:
         with self.errors():
             return await self.channel.read_exactly(size)
 
-    async def receive(self, size: int) -> PayloadReader:
+    async def receive(self, size: int, *, directly: bool = False) -> PayloadReader:
         """Start to receive the payload behind a reply."""
         with self.errors():
-            return await self.channel.receive(size)
+            return await self.channel.receive(size, directly=directly)
 
     async def close(self) -> None:
         """Part in good order; at once if the conversation is broken."""

@@ -10,6 +10,9 @@ class FtpcError(Exception):
     code = "error"
     """A stable word for programs. A refusal by the server carries the server's own code (`docs/protocol.md`)."""
 
+    count = 1
+    """How many files it is about."""
+
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
@@ -119,3 +122,15 @@ class RefusedError(FtpcError):
         super().__init__(message)
         self.code = code
         self.facts = facts
+
+
+class OthersRefusedError(RefusedError):
+    """More files of the same job that the server would refuse, and that are not told one by one."""
+
+    def __init__(self, code: str, count: int) -> None:
+        super().__init__(code, f"and {count} more", {"more": count})
+        self.count = count
+
+
+class TurnedAwayError(RefusedError):
+    """The server takes no further connection, while others of ours go on. Nothing was done over the one refused."""

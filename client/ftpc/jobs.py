@@ -46,6 +46,10 @@ class Memory(NamedTuple):
         """Give the task of moving a file."""
         return Task(verb, self.server, remote, local)
 
+    def knows(self, task: Task) -> bool:
+        """Tell whether a file has been begun to be moved, and not finished."""
+        return self.folder is not None and (self.folder / f"{task.id}.{task.verb}").exists()
+
 
 class JobFile:
     """The journal of a job, locked for this process."""

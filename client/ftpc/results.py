@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ftpc.errors import FtpcError
+    from ftpc.errors import FtpcError, RefusedError
 
 
 class PutResult(NamedTuple):
@@ -27,6 +27,14 @@ class PutResult(NamedTuple):
     """Whether nothing of an upload that was broken off could be used."""
     identical: bool = False
     """Whether it was skipped because the server has the very same content under that name."""
+
+
+class Objection(NamedTuple):
+    """What speaks against an upload before it is begun."""
+
+    local: str | None
+    """The file; None if it is all of them together."""
+    error: "RefusedError"
 
 
 class TreeFile(NamedTuple):
@@ -53,6 +61,8 @@ class TreeResult:
         self.files = self.size = self.skipped = self.resumed = 0
         self.errors: list[FtpcError] = []
         """One for each file that failed."""
+        self.is_ended = False
+        """Whether it was given up because of what the server had to say beforehand. What is stored stays."""
         self.left_out = 0
         self.folders = 0
         """Folders that are there now although no file in them was stored."""

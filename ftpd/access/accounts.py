@@ -67,8 +67,8 @@ class Account:
         if self._counted is None or time.monotonic() - self._counted > RECOUNT_S:
             await self._count()
 
-    async def hold(self, key: object, wanted: Held, quota: Quota) -> None:
-        """Promise space to an upload.
+    async def check(self, wanted: Held, quota: Quota) -> None:
+        """Refuse what would not fit.
 
         Raises:
             FtpdError: `no_space`, with the figures.
@@ -78,6 +78,10 @@ class Account:
             await self._count()
         if not self._fits(wanted, quota):
             raise self._refusal(wanted, quota)
+
+    async def hold(self, key: object, wanted: Held, quota: Quota) -> None:
+        """Promise space to an upload. Raises as `check` does."""
+        await self.check(wanted, quota)
         before = self._held.get(key, Held(0, 0))
         self._held[key] = Held(before.size + wanted.size, before.files + wanted.files)
 

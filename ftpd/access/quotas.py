@@ -8,7 +8,9 @@ from ftpd.access.rights import ANONYMOUS, Principal, Quota
 from ftpd.access.view import View
 from ftpd.payload.direct import Stretch
 from ftpd.store.base import (
+    NO_GROWTH,
     Details,
+    Growth,
     Listing,
     OpenChunk,
     SmallFile,
@@ -75,6 +77,17 @@ class MeteredStore(Store):
             return None
         self._account.rename(key, upload.name)
         return self.own(upload, plan)
+
+    async def check(self, plans: Sequence[UploadPlan]) -> Sequence[Growth | FtpdError]:
+        """See `Store.check`."""
+        found = list(await self._store.check(plans))
+        for number, (plan, growth) in enumerate(zip(plans, found, strict=True)):
+            if isinstance(growth, Growth) and growth != NO_GROWTH:
+                try:
+                    await self._account.check(Held(plan.size or 0, growth.files), self._quota)
+                except FtpdError as exc:
+                    found[number] = exc
+        return found
 
     async def resume(self, name: str, plan: UploadPlan) -> Upload | None:
         """See `Store.resume`."""

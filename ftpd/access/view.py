@@ -13,7 +13,9 @@ from contextlib import AbstractContextManager
 from ftpd.access.rights import Principal, Right
 from ftpd.payload.direct import Stretch
 from ftpd.store.base import (
+    NO_GROWTH,
     Details,
+    Growth,
     Listing,
     OpenChunk,
     SmallFile,
@@ -82,6 +84,17 @@ class View(Store):
             upload = await self._store.begin(inner)
         return self._wrapped(upload, plan.path, inner.if_exists)
 
+    async def check(self, plans: Sequence[UploadPlan]) -> Sequence[Growth | FtpdError]:
+        """See `Store.check`. Of names that may be replaced and not be seen nothing is counted: it would show them."""
+        inner = [self._try_inner(plan) for plan in plans]
+        allowed = [plan for plan in inner if isinstance(plan, UploadPlan)]
+        with self._errors():
+            answers = iter(await self._store.check(allowed) if allowed else ())
+        return [
+            plan if isinstance(plan, FtpdError) else self._told(asked.path, plan, next(answers))
+            for asked, plan in zip(plans, inner, strict=True)
+        ]
+
     async def resume(self, name: str, plan: UploadPlan) -> Upload | None:
         """See `Store.resume`."""
         inner = self._inner(plan)
@@ -91,17 +104,13 @@ class View(Store):
 
     async def put_all(self, files: Sequence[SmallFile]) -> Sequence[RemotePath | FtpdError | None]:
         """See `Store.put_all`."""
-        results: list[RemotePath | FtpdError | None] = []
-        allowed: list[SmallFile] = []
-        for file in files:
-            try:
-                allowed.append(file._replace(plan=self._inner(file.plan)))
-                results.append(None)
-            except FtpdError as exc:
-                results.append(exc)
+        plans = [self._try_inner(file.plan) for file in files]
+        allowed = [
+            file._replace(plan=plan) for file, plan in zip(files, plans, strict=True) if isinstance(plan, UploadPlan)
+        ]
         with self._errors():
             answers = iter(await self._store.put_all(allowed) if allowed else ())
-        return [result if result is not None else self._outer(next(answers)) for result in results]
+        return [plan if isinstance(plan, FtpdError) else self._outer(next(answers)) for plan in plans]
 
     async def make_folder(self, path: RemotePath) -> bool:
         """See `Store.make_folder`."""
@@ -146,6 +155,18 @@ class View(Store):
         if if_exists is IfExists.OVERWRITE and Right.OVERWRITE not in self._principal.rights_at(plan.path):
             if_exists = IfExists.FAIL  # decided by the kernel, in the step that gives the name
         return plan._replace(path=self._full(plan.path), if_exists=if_exists)
+
+    def _try_inner(self, plan: UploadPlan) -> UploadPlan | FtpdError:
+        try:
+            return self._inner(plan)
+        except FtpdError as exc:
+            return exc
+
+    def _told(self, path: RemotePath, inner: UploadPlan, answer: Growth | FtpdError) -> Growth | FtpdError:
+        if isinstance(answer, FtpdError):
+            return self._stripped(answer)
+        is_hidden = inner.if_exists is IfExists.OVERWRITE and Right.LIST not in self._principal.rights_at(path)
+        return NO_GROWTH if is_hidden else answer
 
     def _full(self, path: RemotePath) -> RemotePath:
         return RemotePath((*self._home, *path.parts)) if self._home else path

@@ -6,7 +6,9 @@ from ftpd import __version__
 from ftpd.commands.exchange import Exchange
 from ftpd.wire.messages import VERSION, Algorithm, Greeting, Hello, Ping, Pong
 
-FEATURES = ["chunks", "if_exists", "join", "mkdir", "sum", *(f"sum:{algorithm.value}" for algorithm in Algorithm)]
+FEATURES = [
+    "check", "chunks", "if_exists", "join", "mkdir", "sum", *(f"sum:{algorithm.value}" for algorithm in Algorithm)
+]  # fmt: skip
 
 
 async def hello(request: Hello, exchange: Exchange) -> Greeting:

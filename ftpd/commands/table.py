@@ -5,6 +5,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from ftpd.access.rights import Right
 from ftpd.commands.account import auth, whoami
+from ftpd.commands.check import check
 from ftpd.commands.checksum import md5, sum_
 from ftpd.commands.chunks import abort, begin, chunk, commit, join
 from ftpd.commands.exchange import Exchange
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Command[Request]] = {
     "share": _erase(Command(messages.Share, Right.NONE, share)),
     "shares": _erase(Command(messages.ListShares, Right.NONE, shares)),
     "unshare": _erase(Command(messages.Unshare, Right.NONE, unshare)),
+    "check": _erase(Command(messages.Check, Right.WRITE, check)),
     "put": _erase(Command(messages.Put, Right.WRITE, put)),
     "begin": _erase(Command(messages.Begin, Right.WRITE, begin)),
     "join": _erase(Command(messages.Join, Right.WRITE, join)),

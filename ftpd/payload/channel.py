@@ -18,6 +18,8 @@ from typing import cast
 
 from ftpd.payload.direct import DIRECT_SIZE, MOST_DIRECT
 from ftpd.payload.receive import PayloadReader
+from ftpd.payload.tls import TlsSocket
+from ftpd.payload.tls_transport import TlsTransport, negotiate
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.frames import decode_length
 from ftpd.wire.limits import KIB, LENGTH_SIZE, MAX_HEADER
@@ -116,9 +118,8 @@ class Channel:
         self._protocol = protocol
         self._taken = 0
         self._returned = b""
-        # `drain` then waits until the kernel has everything, after which a buffer may be used again. (asyncio's TLS
-        # takes a limit of 0 to mean that writing always has to wait; it copies what it is given.)
-        writer.transport.set_write_buffer_limits(high=1 if self.is_encrypted else 0, low=0)
+        # `drain` then waits until the kernel has everything, after which a buffer may be used again.
+        writer.transport.set_write_buffer_limits(high=0, low=0)
         _tune(writer)
 
     @property
@@ -242,15 +243,19 @@ class Channel:
                     payload.give_out()
         return payload
 
-    def dup(self) -> socket.socket | None:
+    def dup(self) -> socket.socket | TlsSocket | None:
         """Give the socket under a descriptor of its own, which outlives the connection; None if there is no use for it.
 
-        Not with TLS, nor where there is no poll(2), nor when no descriptor is left.
+        Not where there is no poll(2), nor when no descriptor is left.
         """
-        sock: socket.socket | None = self.writer.get_extra_info("socket")
-        if self.is_encrypted or sock is None or not hasattr(select, "poll"):
+        if not hasattr(select, "poll") or self.writer.is_closing():
             return None
+        transport = self.writer.transport
         with contextlib.suppress(OSError):
+            if self.is_encrypted:
+                assert isinstance(transport, TlsTransport)  # or plaintext would get out
+                return transport.dup()
+            sock: socket.socket = transport.get_extra_info("socket")
             return sock.dup()
         return None
 
@@ -343,9 +348,7 @@ class Channel:
 
     def abort(self) -> None:
         """Close at once; what is queued is lost."""
-        # A transport with TLS that is closed already has no protocol any more; Python 3.11.2 (Debian 12) trips over it.
-        with contextlib.suppress(AttributeError):
-            self.writer.transport.abort()
+        self.writer.transport.abort()
 
 
 def _tune(writer: asyncio.StreamWriter) -> None:
@@ -403,6 +406,29 @@ async def connect(host: str, port: int, tls: ssl.SSLContext | None = None) -> Ch
     """
     loop = asyncio.get_running_loop()
     protocol = ChannelProtocol()
-    transport, _ = await loop.create_connection(lambda: protocol, host, port, ssl=tls)
+    transport: asyncio.WriteTransport
+    if tls is None:
+        transport, _ = await loop.create_connection(lambda: protocol, host, port)
+    else:
+        with contextlib.closing(await _connect(host, port)) as sock:
+            transport = TlsTransport(sock, await negotiate(sock, tls, host), protocol)
     writer = asyncio.StreamWriter(transport, protocol, protocol.reader, loop)
     return Channel(protocol.reader, writer, protocol)
+
+
+async def _connect(host: str, port: int) -> socket.socket:
+    """Open a connection in the order of addresses and with the errors of asyncio, but without a transport."""
+    transport, _ = await asyncio.get_running_loop().create_connection(_Unread, host, port)
+    try:
+        sock: socket.socket = transport.get_extra_info("socket").dup()
+        return sock
+    finally:
+        transport.abort()  # closes its own descriptor
+
+
+class _Unread(asyncio.Protocol):
+    """A connection all bytes of which are read by somebody else."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.ReadTransport)
+        transport.pause_reading()

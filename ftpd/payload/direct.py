@@ -2,7 +2,7 @@
 
 What a thread has just received is still in its processor's cache when it hashes and writes it, and no other thread has
 to be woken for it, which on a busy machine takes longer than receiving a megabyte. As soon as the thread would have to
-wait for long, the event loop takes over again (`PayloadReader`). Not with TLS, whose bytes are the event loop's.
+wait for long, the event loop takes over again (`PayloadReader`).
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from ftpd.payload.receive import PayloadReader, is_crowded, running
+from ftpd.payload.receive import PayloadReader, Socket, is_crowded, running
 from ftpd.wire.errors import BadFrameError
 from ftpd.wire.frames import decode_length
 from ftpd.wire.limits import KIB, LENGTH_SIZE, MIB
@@ -53,7 +53,7 @@ class Stretch:
         self._payload = payload
         self._left = max(TURN_BYTES // max(running(), 1), KIB)
         self._deadline: float | None = None
-        self._patience_ms = 0.0 if is_crowded() else TURN_WAIT_MS
+        self._patience = Patience(select.POLLIN)
 
     def __iter__(self) -> Iterator[memoryview]:
         """Give pieces, each valid until the next, as long as there are more, they come quickly, and time is left."""
@@ -92,7 +92,7 @@ class Stretch:
     def _is_our_turn(self) -> bool:
         return self._left > 0 and (self._deadline is None or time.monotonic() < self._deadline)
 
-    def _fill(self, sock: socket.socket, room: memoryview) -> int:
+    def _fill(self, sock: Socket, room: memoryview) -> int:
         """Fill a buffer. It stays partly empty if the peer is not quick, or gone."""
         filled = 0
         try:
@@ -100,7 +100,7 @@ class Stretch:
                 try:
                     count = sock.recv_into(room[filled:])
                 except BlockingIOError:
-                    if self._is_worth_waiting(sock):
+                    if self._patience.wait(sock):
                         continue
                     break
                 if not count:
@@ -114,21 +114,30 @@ class Stretch:
         self._left -= filled
         return filled
 
-    def _peek(self, sock: socket.socket) -> bytes:
+    def _peek(self, sock: Socket) -> bytes:
         try:
             return sock.recv(PEEK_SIZE, socket.MSG_PEEK)
         except BlockingIOError:
-            return sock.recv(PEEK_SIZE, socket.MSG_PEEK) if self._is_worth_waiting(sock) else b""
+            return sock.recv(PEEK_SIZE, socket.MSG_PEEK) if self._patience.wait(sock) else b""
 
-    def _is_worth_waiting(self, sock: socket.socket) -> bool:
-        """Wait for bytes, but not for long. Returns whether there are any."""
-        if self._patience_ms <= 0:
+
+class Patience:
+    """How long a thread still waits in its turn."""
+
+    def __init__(self, event: int) -> None:
+        """Begin a turn in which a poll(2) `event` may be waited for."""
+        self.left_ms = 0.0 if is_crowded() else TURN_WAIT_MS
+        self._event = event
+
+    def wait(self, sock: Socket) -> bool:
+        """Wait, but not for long. Returns whether it has happened."""
+        if self.left_ms <= 0:
             return False
         ready = select.poll()
-        ready.register(sock, select.POLLIN)
+        ready.register(sock, self._event)
         started = time.monotonic()
-        is_ready = bool(ready.poll(self._patience_ms))
-        self._patience_ms -= (time.monotonic() - started) * 1000
+        is_ready = bool(ready.poll(self.left_ms))
+        self.left_ms -= (time.monotonic() - started) * 1000
         return is_ready
 
 

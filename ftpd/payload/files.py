@@ -43,6 +43,13 @@ class Source(Protocol):
             FtpdError: `changed` if the file has become shorter; `io_error`.
         """
 
+    async def feed(self, offset: int, size: int, take: Callable[[memoryview], bool]) -> int:
+        """Hand a range to `take`, in a thread, piece by piece until it returns False. Returns how much it was given.
+
+        Raises:
+            FtpdError: as `load`.
+        """
+
 
 class FileSource:
     """An open regular file to be sent. Closing it is its owner's work, after the last `load` has returned."""
@@ -58,6 +65,10 @@ class FileSource:
     async def load(self, offset: int, size: int, digest: Digest | None, *, copy: bool) -> Buffer | None:
         """See `Source.load`. Cancelling is safe."""
         return await self.workers.disk(_load, self._file.fileno(), offset, size, digest, copy)
+
+    async def feed(self, offset: int, size: int, take: Callable[[memoryview], bool]) -> int:
+        """See `Source.feed`. Cancelling is safe."""
+        return await self.workers.disk(read_some, self._file.fileno(), offset, size, take)
 
 
 class FileSink:
@@ -117,13 +128,24 @@ def read_pieces(fd: int, offset: int, size: int, take: Callable[[memoryview], ob
     Raises:
         FtpdError: `changed`, the file ends before the range does.
     """
-    scratch = _scratch()
-    while size:
-        count = os.preadv(fd, [scratch[: min(READ_SIZE, size)]], offset)
+
+    def go_on(piece: memoryview) -> bool:
+        take(piece)
+        return True
+
+    read_some(fd, offset, size, go_on)
+
+
+def read_some(fd: int, offset: int, size: int, take: Callable[[memoryview], bool]) -> int:
+    """Do as `read_pieces` until `take` returns False. Returns how much it was given."""
+    scratch, taken, goes_on = _scratch(), 0, True
+    while taken < size and goes_on:
+        count = os.preadv(fd, [scratch[: min(READ_SIZE, size - taken)]], offset + taken)
         if not count:
-            raise became_shorter(size)
-        take(scratch[:count])
-        offset, size = offset + count, size - count
+            raise became_shorter(size - taken)
+        taken += count
+        goes_on = take(scratch[:count])
+    return taken
 
 
 def became_shorter(missing: int) -> FtpdError:

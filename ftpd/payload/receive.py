@@ -3,16 +3,14 @@
 While one buffer is being hashed and written elsewhere, the next one fills; when none is left, reading pauses. So a
 transfer holds at most `BUFFERS` buffers whatever its size, and a connection without a transfer holds none.
 
-That is how bytes come from a slow peer, and through TLS. What a quick one sends is read by the thread that uses it:
-see `direct.py`.
+That is how bytes come from a slow peer. What a quick one sends is read by the thread that uses it: see `direct.py`.
 """
 
 import asyncio
-import socket
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from ftpd.wire.limits import KIB, MIB
 
@@ -52,6 +50,25 @@ def _fitting_size(payload: int) -> int:
     return next((size for size in BUFFER_SIZES if size <= share and size < 2 * payload), BUFFER_SIZES[-1])
 
 
+class Socket(Protocol):
+    """What a thread needs of a connection: a `socket.socket` that does not block, or a `TlsSocket`."""
+
+    def fileno(self) -> int:
+        """Give what can be waited for."""
+
+    def recv_into(self, buffer: memoryview, /) -> int:
+        """Receive into a buffer."""
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        """Receive, or look at what there is to be received (`MSG_PEEK`)."""
+
+    def send(self, data: bytes | memoryview, /) -> int:
+        """Send what can be sent at once."""
+
+    def close(self) -> None:
+        """Close the descriptor."""
+
+
 class PayloadReader:
     """The payload of one frame on its way in.
 
@@ -67,7 +84,7 @@ class PayloadReader:
         transport: asyncio.Transport,
         size: int,
         on_complete: Callable[[], None] | None = None,
-        sock: socket.socket | None = None,
+        sock: Socket | None = None,
     ) -> None:
         """Make room for `size` bytes; `on_complete` is called when the event loop has read the last of them.
 

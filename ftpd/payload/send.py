@@ -1,4 +1,7 @@
-"""Sending payload: the kernel's `sendfile` where it can see the bytes, large writes where it can not."""
+"""Sending payload: the kernel's `sendfile` where it can see the bytes, large writes where it can not.
+
+Through TLS, a thread that reads a file also encrypts and sends it.
+"""
 
 import asyncio
 import contextlib
@@ -6,11 +9,14 @@ import os
 import select
 import socket
 import threading
+import time
 from abc import ABC, abstractmethod
 from concurrent.futures import Future
 
 from ftpd.payload.channel import Channel
+from ftpd.payload.direct import DIRECT_SIZE, TURN_S, Patience
 from ftpd.payload.files import Source, became_shorter, read_pieces
+from ftpd.payload.tls import STEP, TlsSocket
 from ftpd.wire.digests import Buffer, Digest
 from ftpd.wire.limits import MIB
 
@@ -34,7 +40,14 @@ async def send_payload(channel: Channel, source: Source, offset: int, size: int,
         FtpdError: the file became shorter or could not be read; the frame is incomplete.
         ConnectionError: the connection is lost.
     """
-    file = None if channel.is_encrypted else source.file()
+    file = source.file()
+    if channel.is_encrypted and file is not None and size >= DIRECT_SIZE:
+        sock = channel.dup()
+        if isinstance(sock, TlsSocket):
+            with contextlib.closing(sock):
+                await _send_encrypted(channel, sock, source, range(offset, offset + size), digest)
+            return
+    file = None if channel.is_encrypted else file
     end = offset + size
 
     def load(start: int) -> asyncio.Task[Buffer | None]:
@@ -60,6 +73,48 @@ async def send_payload(channel: Channel, source: Source, offset: int, size: int,
                 await loading
 
 
+async def _send_encrypted(
+    channel: Channel, sock: TlsSocket, source: Source, places: range, digest: Digest | None
+) -> None:
+    """Send a range from the thread that reads and encrypts it, as long as the peer is quick; then wait for him here."""
+    offset = places.start
+    while offset < places.stop:
+        turn = _Turn(sock, digest)
+        offset += await source.feed(offset, places.stop - offset, turn.send)
+        if turn.error is not None:
+            raise turn.error
+        await channel.drain()
+
+
+class _Turn:
+    """What a thread sends before it is the turn of another transfer."""
+
+    def __init__(self, sock: TlsSocket, digest: Digest | None) -> None:
+        self.error: OSError | None = None
+        """How the connection was lost. Raised in the thread it would be taken for the file's."""
+        self._sock = sock
+        self._digest = digest
+        self._patience = Patience(select.POLLOUT)
+        self._deadline = time.monotonic() + TURN_S
+
+    def send(self, piece: memoryview) -> bool:
+        """Send a piece; what the peer is not quick enough for stays queued. Returns whether there may be more."""
+        if self._digest is not None:
+            self._digest.update(piece)
+        is_sent = True
+        try:
+            for start in range(0, len(piece), STEP):
+                self._sock.encrypt(piece[start : start + STEP])
+                while not (is_sent := self._sock.flush()) and self._patience.wait(self._sock):
+                    pass
+        except OSError as exc:
+            self.error = exc
+            return False
+        if not is_sent:
+            self._sock.leave()
+        return is_sent and time.monotonic() < self._deadline
+
+
 class Outlet(ABC):
     """How a thread sends, as long as it is the only one that does."""
 
@@ -68,7 +123,7 @@ class Outlet(ABC):
         """To be set when nobody wants the rest to be sent."""
 
     @abstractmethod
-    def send(self, data: bytes) -> None:
+    def send(self, data: Buffer) -> None:
         """Send bytes, waiting for the peer if need be.
 
         Raises:
@@ -96,19 +151,37 @@ class Outlet(ABC):
 def open_outlet(channel: Channel) -> Outlet:
     """Give a thread the way out of a connection on which nothing is queued."""
     sock = channel.dup() if hasattr(os, "sendfile") else None
-    return _LoopOutlet(channel) if sock is None else _SocketOutlet(sock)
+    if sock is None:
+        return _LoopOutlet(channel)
+    return _TlsOutlet(sock) if isinstance(sock, TlsSocket) else _SocketOutlet(sock)
 
 
-class _SocketOutlet(Outlet):
+class _DirectOutlet(Outlet):
     """Past the event loop: no other thread has to be woken while the kernel sends."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket | TlsSocket) -> None:
         super().__init__()
-        self._sock = sock
         self._writable = select.poll()
         self._writable.register(sock, select.POLLOUT)
+        self._close = sock.close
 
-    def send(self, data: bytes) -> None:
+    def close(self) -> None:
+        """See `Outlet.close`."""
+        self._close()
+
+    def _wait(self) -> None:
+        while not self._writable.poll(STOP_MS):
+            self._check()
+
+
+class _SocketOutlet(_DirectOutlet):
+    """As the kernel likes it best."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self._sock = sock
+
+    def send(self, data: Buffer) -> None:
         """See `Outlet.send`."""
         view = memoryview(data)
         while view:
@@ -132,24 +205,37 @@ class _SocketOutlet(Outlet):
                 raise became_shorter(end - offset)
             offset += sent
 
-    def close(self) -> None:
-        """See `Outlet.close`."""
-        self._sock.close()
 
-    def _wait(self) -> None:
-        while not self._writable.poll(STOP_MS):
+class _TlsOutlet(_DirectOutlet):
+    """Encrypting in the thread that sends."""
+
+    def __init__(self, sock: TlsSocket) -> None:
+        super().__init__(sock)
+        self._sock = sock
+
+    def send(self, data: Buffer) -> None:
+        """See `Outlet.send`."""
+        view = memoryview(data)
+        for start in range(0, len(view), STEP):
             self._check()
+            self._sock.encrypt(view[start : start + STEP])
+            while not self._sock.flush():
+                self._wait()
+
+    def send_file(self, fd: int, offset: int, size: int) -> None:
+        """See `Outlet.send_file`."""
+        read_pieces(fd, offset, size, self.send)
 
 
 class _LoopOutlet(Outlet):
-    """Through the event loop, which encrypts."""
+    """Through the event loop, where no descriptor is left for another way."""
 
     def __init__(self, channel: Channel) -> None:
         super().__init__()
         self._channel = channel
         self._loop = asyncio.get_running_loop()
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: Buffer) -> None:
         """See `Outlet.send`."""
         self._check()
         sending: Future[None] = asyncio.run_coroutine_threadsafe(self._send(data), self._loop)
@@ -170,6 +256,6 @@ class _LoopOutlet(Outlet):
     def close(self) -> None:
         """See `Outlet.close`."""
 
-    async def _send(self, data: bytes) -> None:
-        self._channel.write(data)
+    async def _send(self, data: Buffer) -> None:
+        self._channel.write(memoryview(data))
         await self._channel.drain()

@@ -78,6 +78,19 @@ class Space(NamedTuple):
     quota_files: int | None = None
 
 
+class Growth(NamedTuple):
+    """What a file would add to a store."""
+
+    size: int
+    replaced: int
+    """Bytes of the file whose place it would take."""
+    files: int
+    """1 if its name is new, else 0."""
+
+
+NO_GROWTH = Growth(0, 0, 0)
+
+
 class Usage(NamedTuple):
     """What lies beneath a folder."""
 
@@ -129,6 +142,13 @@ class OpenChunk:
                 expected=self.leaf.hex(),
                 actual=actual.hex(),
             )
+
+
+def growth_of(plan: UploadPlan, old: int | None) -> Growth:
+    """Give what an upload adds where a file of `old` bytes has its name, or none has."""
+    if old is None or plan.if_exists is IfExists.RENAME:
+        return Growth(plan.size or 0, 0, 1)
+    return NO_GROWTH if plan.size is None else Growth(plan.size, old, 0)
 
 
 def unknown_upload(name: str) -> FtpdError:
@@ -333,6 +353,16 @@ class Store(ABC):
         Raises:
             FtpdError: for all that can be known before the first byte: `exists`, `is_directory`, `not_directory`,
                 `symlink`, `no_space`, `read_only`.
+        """
+
+    @abstractmethod
+    async def check(self, plans: Sequence[UploadPlan]) -> Sequence[Growth | FtpdError]:
+        """Tell for each of some uploads what it would add if it were the only one, or the error `begin` would raise.
+
+        A file that would be skipped adds nothing, and so does the size of one that is not known. Nothing is reserved.
+
+        Raises:
+            FtpdError: `read_only`, all would be refused.
         """
 
     @abstractmethod

@@ -1,5 +1,6 @@
 """A stored file whose bytes are in memory."""
 
+from collections.abc import Callable
 from io import FileIO
 
 from ftpd.store.base import Details, StoredFile
@@ -25,6 +26,11 @@ class LoadedFile(StoredFile):
         if digest is not None:
             digest.update(data)
         return data
+
+    async def feed(self, offset: int, size: int, take: Callable[[memoryview], bool]) -> int:
+        """See `Source.feed`."""
+        take(self._data[offset : offset + size])
+        return size
 
     async def check_unchanged(self) -> None:
         """See `StoredFile.check_unchanged`."""

@@ -3,14 +3,16 @@
 import hashlib
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from blake3 import blake3
 
 from ftpd.payload.direct import Stretch
 from ftpd.store.base import (
+    NO_GROWTH,
     Details,
+    Growth,
     Listing,
     OpenChunk,
     Space,
@@ -20,6 +22,7 @@ from ftpd.store.base import (
     UploadPlan,
     Usage,
     check_complete,
+    growth_of,
     lease_lost,
     unknown_upload,
 )
@@ -29,6 +32,9 @@ from ftpd.wire.digests import Buffer, Digest, Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.messages import Algorithm, Durability, Entry, EntryType, IfExists
 from ftpd.wire.paths import RemotePath
+
+PLENTY = 2**40
+"""Bytes that it says are free. Nobody counts them; who asks beforehand is not to be turned away."""
 
 
 class Content(NamedTuple):
@@ -76,16 +82,24 @@ class MemoryStore(Store):
         """See `Store.begin`."""
         if self.read_only:
             raise FtpdError(ErrorCode.READ_ONLY, "this server is read-only")
-        self.check_place(plan.path)
-        if plan.path in self.files:
-            if plan.if_exists is IfExists.FAIL:
-                raise FtpdError(ErrorCode.EXISTS, f"{plan.path}: the name is taken")
-            if plan.if_exists is IfExists.SKIP:
-                return None
+        if self._growth(plan) is None:
+            return None
         upload = MemoryUpload(self, plan)
         if plan.chunk_size is not None:
             self.partials[upload.name] = upload
         return upload
+
+    async def check(self, plans: Sequence[UploadPlan]) -> Sequence[Growth | FtpdError]:
+        """See `Store.check`."""
+        if self.read_only:
+            raise FtpdError(ErrorCode.READ_ONLY, "this server is read-only")
+        found: list[Growth | FtpdError] = []
+        for plan in plans:
+            try:
+                found.append(self._growth(plan) or NO_GROWTH)
+            except FtpdError as exc:
+                found.append(exc)
+        return found
 
     async def resume(self, name: str, plan: UploadPlan) -> Upload | None:
         """See `Store.resume`."""
@@ -110,7 +124,7 @@ class MemoryStore(Store):
     async def space(self) -> Space:
         """See `Store.space`."""
         used = sum(len(content.data) for content in self.files.values())
-        return Space(total=used, free=0)
+        return Space(total=used + PLENTY, free=PLENTY)
 
     async def usage(self, folder: RemotePath) -> Usage:
         """See `Store.usage`."""
@@ -143,6 +157,16 @@ class MemoryStore(Store):
     def is_taken(self, path: RemotePath) -> bool:
         """Tell whether something has that name."""
         return path in self.files or self._is_folder(path)
+
+    def _growth(self, plan: UploadPlan) -> Growth | None:
+        """Refuse what can be refused before the first byte; None if the upload is to be skipped."""
+        self.check_place(plan.path)
+        content = self.files.get(plan.path)
+        if content is not None and plan.if_exists is IfExists.FAIL:
+            raise FtpdError(ErrorCode.EXISTS, f"{plan.path}: the name is taken")
+        if content is not None and plan.if_exists is IfExists.SKIP:
+            return None
+        return growth_of(plan, None if content is None else len(content.data))
 
     def _check_parts(self, path: RemotePath, count: int) -> None:
         """Refuse a name of whose first parts one is a file."""

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from ftpd.wire.errors import BadFrameError, BadRequestError, ErrorCode, Fact
 from ftpd.wire.frames import Header, encode_frame
-from ftpd.wire.limits import MAX_ID
+from ftpd.wire.limits import MAX_CHECKED, MAX_ID
 
 VERSION = 1
 """The version of the protocol that this code speaks."""
@@ -135,6 +135,13 @@ class Unshare(Request, tag="unshare"):
 
 class Df(Request, tag="df"):
     """Ask how much room there is."""
+
+
+class Check(Request, tag="check"):
+    """Ask what would speak against uploads: names, each with its size or None, all with the same `if_exists`."""
+
+    files: Annotated[list[tuple[str, int | None]], Meta(min_length=1, max_length=MAX_CHECKED)]
+    if_exists: IfExists = IfExists.OVERWRITE
 
 
 class Put(Request, tag="put"):
@@ -314,6 +321,33 @@ class Disk(Reply):
     quota: int | None = None
     files: int | None = None
     quota_files: int | None = None
+
+
+class Refused(Struct, kw_only=True):
+    """One upload of several that would be refused, and how: `index` says which."""
+
+    index: int
+    code: str
+    message: str
+
+
+class Checked(Reply):
+    """What would become of uploads, and how much room there is for them, as in `Disk`.
+
+    `refused` are as many as fit in a header, and then there are so many `more`. All others together have `size` bytes,
+    take `new_files` names, and take the place of files of `replaced` bytes.
+    """
+
+    size: int
+    replaced: int
+    new_files: int
+    free: int
+    used: int | None = None
+    quota: int | None = None
+    files: int | None = None
+    quota_files: int | None = None
+    refused: list[Refused] = msgspec.field(default_factory=list)
+    more: int = 0
 
 
 class Stored(Reply):

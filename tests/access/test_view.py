@@ -123,6 +123,14 @@ async def put_all(store: Store, name: str) -> object:
     return found is not None
 
 
+async def check(store: Store, name: str) -> object:
+    """Ask what speaks against a file."""
+    [found] = await store.check([UploadPlan(at(name), len(NEW), IfExists.RENAME)])
+    if isinstance(found, FtpdError):
+        raise found
+    return found
+
+
 Question = Callable[[Store, str], Awaitable[object]]
 QUESTIONS: dict[str, tuple[Question, Rights]] = {
     "stat": (lambda store, name: store.stat(at(name)), frozenset({L, R})),
@@ -131,6 +139,7 @@ QUESTIONS: dict[str, tuple[Question, Rights]] = {
     "read_small": (read_small, frozenset({R})),
     "checksum": (lambda store, name: store.checksum(at(name), Algorithm.MD5), frozenset({R})),
     "begin": (begin_only, frozenset({W})),
+    "check": (check, frozenset({W})),
     "put": (lambda store, name: put(store, name, NEW, IfExists.RENAME), frozenset({W})),
     "put_all": (put_all, frozenset({W})),
     "make_folder": (lambda store, name: store.make_folder(at(name)), frozenset({W})),

@@ -8,7 +8,8 @@ import pytest
 
 from ftpc import IfExists, LocalNotFoundError, RefusedError, RemoteNameError, TreeFile
 from ftpc.client import Client
-from ftpc.transfer.tree_upload import LOAD_FILES, MOST_PENDING, Loader
+from ftpc.transfer.loader import LOAD_FILES, Loader
+from ftpc.transfer.tree_upload import MOST_PENDING
 from ftpc.transfer.walk import Local, walk
 from ftpd.commands.table import COMMANDS
 from ftpd.wire.limits import SMALL_FILE

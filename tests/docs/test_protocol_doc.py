@@ -31,6 +31,7 @@ REPLIES: dict[str, dict[str, type[msgspec.Struct]]] = {
     "share": {"reply": messages.Shared},
     "shares": {"reply": messages.SharePage, "share": messages.SharedPath},
     "unshare": {},
+    "check": {"reply": messages.Checked, "refusal": messages.Refused},
     "put": {"reply": messages.Stored},
     "begin": {"reply": messages.Begun},
     "join": {},
@@ -144,7 +145,9 @@ def test_every_key_of_a_reply_is_described(command: str, title: str) -> None:
 def test_every_reply_is_described() -> None:
     """There is no reply that the tables leave out, but the one without keys."""
     covered = {kind for kinds in REPLIES.values() for kind in kinds.values()}
-    assert {*messages.Reply.__subclasses__(), messages.Entry, messages.SharedPath} == covered | {messages.Done}
+    assert {*messages.Reply.__subclasses__(), messages.Entry, messages.SharedPath, messages.Refused} == covered | {
+        messages.Done
+    }
     assert COMMANDS.keys() == REPLIES.keys()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import struct
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from ftpd.payload import receive
 from ftpd.payload.channel import Channel, ChannelProtocol
+from ftpd.payload.tls_transport import TlsTransport, negotiate
 from ftpd.payload.workers import Workers
 
 PATIENCE_S = 20.0
@@ -87,19 +89,29 @@ async def ends(request: pytest.FixtureRequest) -> AsyncIterator[Ends]:
         protocols.append(ChannelProtocol(accepted.set_result))
         return protocols[-1]
 
-    listener = await loop.create_server(make_protocol, "127.0.0.1", 0, ssl=contexts and contexts.server)
-    host, port = listener.sockets[0].getsockname()
+    async def accept(listener: socket.socket) -> None:
+        sock, _ = await loop.sock_accept(listener)
+        if contexts:
+            TlsTransport(sock, await negotiate(sock, contexts.server), make_protocol())
+        else:
+            await loop.connect_accepted_socket(make_protocol, sock)
+
     async with asyncio.timeout(PATIENCE_S):
-        reader, writer = await asyncio.open_connection(host, port, limit=PEER_LIMIT, ssl=contexts and contexts.client)
-        channel = await accepted
-    listener.close()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setblocking(False)
+            accepting = loop.create_task(accept(listener))
+            host, port = listener.getsockname()
+            reader, writer = await asyncio.open_connection(
+                host, port, limit=PEER_LIMIT, ssl=contexts and contexts.client
+            )
+            await accepting
+            channel = await accepted
     yield Ends(channel, protocols[0], reader, writer)
     channel.abort()
     if not writer.transport.is_closing():
         writer.transport.abort()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
-    await listener.wait_closed()
 
 
 def frame(header: bytes, payload: bytes = b"") -> bytes:

@@ -114,11 +114,6 @@ async def test_a_connection_cut_inside_a_payload_is_an_error(ends: Ends, workers
     assert ends.is_encrypted or data == taken
 
 
-only_plain = pytest.mark.parametrize("ends", ["plain"], indirect=True)
-"""Over TLS only the event loop reads."""
-
-
-@only_plain
 async def test_a_descriptor_is_not_kept(ends: Ends, workers: Workers) -> None:
     """The thread's own descriptor of the socket is closed with the payload."""
     await send(ends, frame(b"header", bytes(MIB)))
@@ -152,7 +147,6 @@ async def stretch(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> Stretch:
     return await next_stretch(await begin(ends.channel, SIZE))
 
 
-@only_plain
 async def test_a_thread_goes_on_with_the_next_frame(ends: Ends, stretch: Stretch, workers: Workers) -> None:
     """If the next header is accepted, what the stretch gives next is its payload."""
     seen = []
@@ -169,7 +163,6 @@ async def test_a_thread_goes_on_with_the_next_frame(ends: Ends, stretch: Stretch
     await sending
 
 
-@only_plain
 @pytest.mark.parametrize("cut", [0, 3, 4, 9], ids=["nothing", "part of the length", "the length", "part of the header"])
 async def test_a_frame_that_is_not_accepted_stays(
     ends: Ends, stretch: Stretch, workers: Workers, monkeypatch: pytest.MonkeyPatch, cut: int
@@ -177,7 +170,7 @@ async def test_a_frame_that_is_not_accepted_stays(
     """A header that is refused, or not all there, is left to whoever reads the next frame."""
     second = frame(b"second", b"xyz")
     if cut == 0:
-        monkeypatch.setattr(stretch, "_patience_ms", 0)
+        monkeypatch.setattr(stretch._patience, "left_ms", 0)
     ends.writer.write(second[:cut])
     data = b""
     while len(data) < SIZE:
@@ -189,7 +182,6 @@ async def test_a_frame_that_is_not_accepted_stays(
     assert (FIRST, b"second", b"xyz") == (data, *await next_frame(ends.channel, 3))
 
 
-@only_plain
 @pytest.mark.parametrize("length", [0, -1, 2**31 - 1, PEEK_SIZE])
 async def test_a_frame_that_makes_no_sense_stays(ends: Ends, stretch: Stretch, workers: Workers, length: int) -> None:
     """A length out of bounds, or a header that is larger than usual, is left to whoever reads the next frame."""
@@ -199,7 +191,6 @@ async def test_a_frame_that_makes_no_sense_stays(ends: Ends, stretch: Stretch, w
     assert length.to_bytes(4, "little", signed=True) == await ends.channel.read_exactly(4)
 
 
-@only_plain
 async def test_where_the_loop_was_last_it_reads_on(ends: Ends, workers: Workers) -> None:
     """Where the loop has read the last bytes of a payload it reads the next frame as well, and no thread does."""
     await send(ends, frame(b"header", FIRST[:MIB]))

@@ -21,8 +21,8 @@ from tests.server.crowd import allow_files, quick_and_long
 from tests.server.test_floods import encrypted
 from tests.server.tree import MIB, root_of
 
-IDLE_KIB, IDLE_TLS_KIB = 30, 320
-"""What an idle connection may cost the server. With TLS most of it is a buffer of 256 KiB in `asyncio.sslproto`."""
+IDLE_KIB, IDLE_TLS_KIB = 30, 100
+"""What an idle connection may cost the server."""
 
 CONNECT_S = 0.05
 """How long a newcomer may wait among thousands."""

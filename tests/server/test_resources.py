@@ -15,8 +15,8 @@ import pytest
 from tests.peer import PATIENCE_S, ServerProcess, eventually, frame, served
 from tests.server.crowd import allow_files, files_of, leave, place, quick_and_long
 
-CHURN_KIB = 1.0
-"""What a thousand connections that have gone may leave behind."""
+CHURN_KIB = 100.0
+"""What a thousand connections that have gone may leave behind: how memory is cut up makes it grow for a while."""
 
 SETTLING_KIB = 8 * 1024
 """What the first thousands leave behind once and for all."""

@@ -21,6 +21,7 @@ FULL: dict[str, tuple[type[Request], Header]] = {
     "share": (messages.Share, {"path": "a", "upload": True, "expires": 60, "count": 2, "label": "l"}),
     "shares": (messages.ListShares, {"after": "s"}),
     "unshare": (messages.Unshare, {"share": "s"}),
+    "check": (messages.Check, {"files": [["a", 3], ["b", None]], "if_exists": "fail"}),
     "put": (
         messages.Put,
         {"filename": "a", "filesize": 3, "blake3": "b", "md5": "m", "sha256": "s", "if_exists": "rename",
@@ -210,6 +211,8 @@ REPLIES: list[messages.Reply] = [
         shares=[messages.SharedPath(share="s", user="u", path="p", rights=["read"], expires=1, count=2, used=1)],
         more=True,
     ),
+    messages.Checked(size=1, replaced=2, new_files=3, free=4, used=5, quota=6, files=7, quota_files=8, more=9,
+                     refused=[messages.Refused(index=0, code="exists", message="m")]),
     messages.Stored(filename="é/b", filesize=3, root="r", skipped=True),
     messages.Begun(upload="u", chunk_size=1, have=[(0, 3)]),
     messages.Confirmed(index=1),

@@ -32,6 +32,7 @@ REPLIES: dict[str, type[messages.Reply]] = {
     "commit": messages.Stored,
     "abort": messages.Done,
     "mkdir": messages.Made,
+    "check": messages.Checked,
     "df": messages.Disk,
     "get": messages.Content,
     "ls": messages.Page,

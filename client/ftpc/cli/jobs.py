@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 from ftpc.cli.exits import Exit, exit_of_all
 from ftpc.cli.terminal import Terminal
 from ftpc.errors import FtpcError, PipeClosedError
+from ftpc.results import Objection
 from ftpc.ui.base import Display
 from ftpc.ui.text import count_text, rate_text, seconds_text, size_text
 
@@ -72,6 +73,17 @@ async def run_job(
     return exit_of_all(errors)
 
 
+def refuse_job(objections: Sequence[Objection], terminal: Terminal) -> Exit:
+    """Say what speaks against a job that is not begun for it."""
+    for local, error in objections:
+        terminal.complain(error, name=local)
+    errors = [error for _, error in objections]
+    if terminal.json:
+        _tell_sum(Outcome(0, files=0), errors, 0.0, terminal)
+    terminal.say("nothing was sent")
+    return exit_of_all(errors)
+
+
 def pick_display(choice: str, terminal: Terminal) -> Display:
     """Choose how progress is shown."""
     if terminal.json:
@@ -94,22 +106,31 @@ def _sum_up(outcomes: Sequence[Outcome], errors: Sequence[FtpcError], seconds: f
     skipped = sum(outcome.skipped or outcome.skipped_files for outcome in outcomes)
     size = sum(outcome.size for outcome in outcomes if not outcome.skipped)
     if terminal.json:
-        terminal.json_data(
-            event="summary",
-            files=moved,
-            skipped=skipped,
-            failed=len(errors),
-            bytes=size,
-            seconds=round(seconds, 3),
-            verified=not errors,
-        )
+        _tell_sum(Outcome(size, files=moved, skipped_files=skipped), errors, seconds, terminal)
     if errors and not outcomes and len(errors) == 1:
         return  # the error says it all
     folders = sum(outcome.folders for outcome in outcomes)
     extras = [count_text(folders, "folder") + " without files"] if folders else []
     extras += [f"{skipped} skipped"] if skipped else []
     extras += ["verified" if moved else "nothing to verify"]
-    extras += [f"but {len(errors)} failed"] if errors else []
+    extras += [f"but {_count(errors)} failed"] if errors else []
     moved_size = size - sum(outcome.resumed for outcome in outcomes if not outcome.skipped)
     figures = f"{size_text(size)} in {seconds_text(seconds)} ({rate_text(moved_size, seconds)})"
     terminal.say(", ".join((count_text(moved, "file"), figures, *extras)))
+
+
+def _tell_sum(sums: Outcome, errors: Sequence[FtpcError], seconds: float, terminal: Terminal) -> None:
+    terminal.json_data(
+        event="summary",
+        files=sums.files,
+        skipped=sums.skipped_files,
+        failed=_count(errors),
+        bytes=sums.size,
+        seconds=round(seconds, 3),
+        verified=not errors,
+    )
+
+
+def _count(errors: Sequence[FtpcError]) -> int:
+    """Count the files that have failed."""
+    return sum(error.count for error in errors)

@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from ftpc.cli.exits import Exit
-from ftpc.cli.jobs import Outcome, pick_display, run_job
+from ftpc.cli.jobs import Outcome, pick_display, refuse_job, run_job
 from ftpc.cli.options import (
     Parser,
     add_jobs,
@@ -73,13 +73,17 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     refuse_twins("put", [_own_name(file) for file in files], files)
     if "-" in files and sys.stdin is not None and sys.stdin.isatty():
         terminal.say("ftpc: reading what you type; end it with Ctrl-D on a line of its own")
+    folders = {file for file in files if args.recursive and _is_folder(file)}
+    plain = [file for file in files if file not in folders and file != "-"]
+    if len(files) > 1:
+        names = [(file, _remote_name(file, args)) for file in plain]
+        if objections := await client.check(names, if_exists=args.if_exists):
+            return refuse_job(objections, terminal)
     display = pick_display(args.progress, terminal)
     display.expect(len(files), _size(files))
 
-    folders = {file for file in files if args.recursive and _is_folder(file)}
-
     async def put(file: str, progress: Progress) -> Outcome:
-        remote = args.name if args.name is not None else f"{args.to or ''}/{_own_name(file)}"
+        remote = _remote_name(file, args)
         kind = _put_tree if file in folders else _put_file
         return await kind(file, remote, args, client, terminal, progress)
 
@@ -106,12 +110,16 @@ async def _put_tree(
         remote,
         if_exists=args.if_exists,
         preserve=args.preserve,
+        check=True,
         progress=progress,
         report=lambda file: _tell_of(file, client, terminal),
     )
     if done.folders_left_out:
         what = count_text(done.folders_left_out, "folder")
         terminal.say(f"{folder}: {what} without files left out: this server is too old to make any")
+    if done.is_ended:
+        stays = f"what is stored of it stays: {count_text(done.files, 'file')}" if done.files else "nothing was sent"
+        terminal.say(f"{folder}: given up; {stays}")
     return Outcome(done.size, False, done.resumed, done.files, done.skipped, done.errors, done.folders)
 
 
@@ -155,6 +163,11 @@ def _is_folder(file: str) -> bool:
     with contextlib.suppress(OSError, ValueError):
         return Path(file).is_dir()
     return False
+
+
+def _remote_name(file: str, args: Namespace) -> str:
+    name: str | None = args.name
+    return name if name is not None else f"{args.to or ''}/{_own_name(file)}"
 
 
 def _own_name(file: str) -> str:

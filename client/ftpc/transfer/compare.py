@@ -30,6 +30,8 @@ async def compare(
             status = await connection.read_reply(Status)
             tree = await read_tree(connection, status)
     except RefusedError:
+        if not connection.is_usable:  # it is the connection that was refused
+            raise
         return None  # mostly because it is not there; whatever else it is, the upload will hear of it
     if tree is None or tree.size != source.size or (preserve and _time_and_mode(status) != _own(source)):
         return None

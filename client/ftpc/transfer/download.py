@@ -11,6 +11,8 @@ from ftpc.progress import Item, Progress
 from ftpc.transfer.compare import read_tree
 from ftpc.transfer.convoy import Convoy
 from ftpc.transfer.plan import Streams
+from ftpd.payload.direct import Stretch
+from ftpd.payload.files import FileSink
 from ftpd.payload.receive import PayloadReader
 from ftpd.wire.digests import Buffer, Digest, Tree, TreeHasher, chunk_count, size_of_chunk
 from ftpd.wire.errors import ErrorCode
@@ -211,14 +213,20 @@ async def _receive(
 ) -> Tree:
     """Write payload to the sink, from `place` on. Each chunk that is complete is taken note of, with its leaf."""
     hasher, taken = TreeHasher(content.chunk_size), 0
-    payload = await connection.receive(content.length)
+    # Decrypting takes about as long as hashing and writing, and is best done where they are. Else the event loop, which
+    # has nothing to do but to receive, does so while a thread hashes and writes.
+    directly = connection.channel.is_encrypted and isinstance(sink, FileSink)
+    payload = await connection.receive(content.length, directly=directly)
     try:
         while True:
             with connection.errors():
                 data = await _next(payload, connection)
             if data is None:
                 break
-            count = await sink.write(place, data, hasher)
+            if directly and isinstance(sink, FileSink):
+                count = await sink.write(place, Stretch(data, payload), hasher)
+            else:
+                count = await sink.write(place, data, hasher)
             place += count
             shown.set(shown.item.done + count)
             for leaf in hasher.leaves_from(taken):

@@ -20,7 +20,7 @@ from ftpd.wire.messages import Content, Get
 async def get_stream(pool: Pool, request: Get, fd: int, progress: Progress) -> GetResult:
     """Download into a descriptor. What it was given can not be taken back: a lost connection is the end."""
     item = Item(request.filename, None, Phase.RECEIVING)
-    async with pool.room(), pool.lend() as connection, shown(item, progress):
+    async with pool.room(), pool.lend_greeted() as connection, shown(item, progress):
         content = await download(connection, request, PipeSink(fd, pool.workers), Shown(item, progress))
     return _result(None, content, item)
 

@@ -21,7 +21,7 @@ from ftpd.wire.messages import IfExists, Stored
 async def put_stream(pool: Pool, fd: int, plan: Plan, progress: Progress) -> PutResult:
     """Upload what comes out of a descriptor. It can not be read twice: a lost connection is the end."""
     item = Item(plan.remote, None, Phase.SENDING)
-    async with pool.room(), pool.lend() as connection, shown(item, progress):
+    async with pool.room(), pool.lend_greeted() as connection, shown(item, progress):
         source = PipeSource(fd, pool.workers)
         stored = await upload_stream(connection, source, plan, item, progress, pool.workers)
     return PutResult(stored.filename, stored.filesize, stored.root, stored.skipped)

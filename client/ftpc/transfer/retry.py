@@ -13,6 +13,7 @@ from ftpc.errors import (
     GarbledError,
     ProtocolError,
     RefusedError,
+    TurnedAwayError,
 )
 from ftpc.progress import Item, Phase, Progress
 from ftpd.wire.errors import ErrorCode
@@ -42,6 +43,8 @@ async def persist(attempt: Callable[[], Awaitable[T]], retries: int, item: Item,
     while True:
         try:
             return await attempt()
+        except TurnedAwayError:
+            continue  # nothing was tried: the next connection is one of those that go on
         except FtpcError as exc:
             has_met = has_met or isinstance(exc, GarbledError) or not isinstance(exc, (ConnectError, ProtocolError))
             if not has_met or not is_temporary(exc):

@@ -10,17 +10,16 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
 from ftpc.connection import Connection, reply_of
 from ftpc.errors import ConnectionLostError, FtpcError, IntegrityError, LocalFileError, RefusedError
+from ftpc.pool import Pool
 from ftpc.results import GetResult, TreeFile, TreeResult
 from ftpc.transfer.download import check_content
 from ftpc.transfer.retry import is_temporary, persist
 from ftpc.transfer.saving import Arrived, Saver, Wanted, make_folders
 from ftpc.transfer.tasks import Tally, errors_of_a_group
-from ftpd.payload.workers import Workers
 from ftpd.wire.digests import tree_of
 from ftpd.wire.frames import find_frame
 from ftpd.wire.limits import DIGEST_SIZE, MIB, PAGE_ENTRIES, SMALL_FILE
@@ -58,13 +57,13 @@ class TreeDownload:
     def __init__(
         self,
         base: Wanted,
-        workers: Workers,
+        pool: Pool,
         get_large: Callable[[str, str], Awaitable[GetResult]],
         tally: Tally,
         *,
         preserve: bool,
     ) -> None:
-        self._workers = workers
+        self._pool = pool
         self._get_large = get_large
         self._tally = tally
         self._preserve = preserve
@@ -92,7 +91,7 @@ class TreeDownload:
         self._room = MOST_LARGE
         self._room_again = asyncio.Event()
 
-    async def run(self, lend: Callable[[], AbstractAsyncContextManager[Connection]], retries: int) -> TreeResult:
+    async def run(self) -> TreeResult:
         """Fetch the folder; go on over another connection if one is lost.
 
         Raises:
@@ -100,15 +99,23 @@ class TreeDownload:
         """
 
         async def attempt() -> None:
-            async with lend() as connection:
-                (error,) = await self._workers.disk(make_folders, [self._base.local])
+            async with self._pool.lend() as connection:
+                (error,) = await self._pool.workers.disk(make_folders, [self._base.local])
                 if error is not None:
                     raise error
                 await self._fetch(connection, large)
+            while self._large:
+                await self._room_again.wait()
+                async with self._pool.lend() as connection:
+                    await self._fetch(connection, large)
 
-        with errors_of_a_group():
-            async with asyncio.TaskGroup() as large:
-                await persist(attempt, retries, self._tally.item, self._tally.progress)
+        self._pool.alarms.add(self._room_again)
+        try:
+            with errors_of_a_group():
+                async with asyncio.TaskGroup() as large:
+                    await persist(attempt, self._pool.retries, self._tally.item, self._tally.progress)
+        finally:
+            self._pool.alarms.discard(self._room_again)
         return self._tally.result
 
     async def _fetch(self, connection: Connection, large: asyncio.TaskGroup) -> None:
@@ -145,7 +152,10 @@ class TreeDownload:
                 await self._save()
             elif self._large and not self._room:
                 self._room_again.clear()
-                await self._room_again.wait()
+                if not self._pool.is_crowded:
+                    await self._room_again.wait()
+                if self._pool.is_crowded:  # perhaps this is the only connection that there is for them
+                    break
 
     async def _read(self, connection: Connection) -> None:
         first = self._asked[0]
@@ -204,7 +214,7 @@ class TreeDownload:
         new = self._note_page(folder, page)
         folders = [inner for entry in new.values() if (inner := self._sort(folder, entry)) is not None]
         if folders:
-            errors = await self._workers.disk(make_folders, [inner.local for inner in folders])
+            errors = await self._pool.workers.disk(make_folders, [inner.local for inner in folders])
             for inner, error in zip(folders, errors, strict=True):
                 if error is None:
                     self._folders.append(inner)
@@ -309,7 +319,7 @@ class TreeDownload:
     async def _save(self) -> None:
         """Store what has arrived."""
         if self._arrived:
-            done = await self._workers.batch(Saver(self._arrived, preserve=self._preserve).save)
+            done = await self._pool.workers.batch(Saver(self._arrived, preserve=self._preserve).save)
             self._pending -= len(self._arrived)
             self._pending_bytes -= self._arrived_bytes
             self._arrived, self._arrived_bytes = [], 0

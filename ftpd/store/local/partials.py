@@ -89,7 +89,7 @@ class Partials:
 
     def _begin(self, plan: UploadPlan) -> "LocalPartial | None":
         with os_errors(plan.path, self.landing.root):
-            return LocalPartial(self, plan) if check_free(self.landing.root, plan) else None
+            return None if check_free(self.landing.root, plan) is None else LocalPartial(self, plan)
 
     def _find_old(self) -> list[str]:
         with os_errors("", self.landing.root):
@@ -289,7 +289,7 @@ class LocalPartial(LocalUpload):
                 self._trust(self._open_files(), stop)
                 # What was stored of a broken chunk has its space already; what is sparse counts as stored.
                 stored = max(len(self.leaves) * self._chunk_size, os.fstat(self._fd).st_blocks * 512)
-                is_wanted = check_free(self._landing.root, self._plan, stored)
+                is_wanted = check_free(self._landing.root, self._plan, stored) is not None
                 os.utime(self._fd)  # it is in use, and not to be swept for a while
             finally:
                 if not is_wanted:

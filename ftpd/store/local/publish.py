@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from ftpd.payload.direct import Stretch
 from ftpd.payload.files import store
 from ftpd.payload.workers import Workers
-from ftpd.store.base import OpenChunk, Upload, UploadPlan
+from ftpd.store.base import Growth, OpenChunk, Upload, UploadPlan, growth_of
 from ftpd.store.local.beneath import Beneath
 from ftpd.store.local.digests import DigestCache, State
 from ftpd.store.local.errors import ROOT_GONE, from_os_error, os_errors
@@ -38,8 +38,8 @@ class Landing:
         self.mode = 0o666 & ~_umask()
 
 
-def check_free(root: Beneath, plan: UploadPlan, stored: int = 0) -> bool:
-    """Refuse what can be refused before the first byte. Returns False if the upload is to be skipped.
+def check_free(root: Beneath, plan: UploadPlan, stored: int = 0) -> Growth | None:
+    """Refuse what can be refused before the first byte. Returns what it adds, or None if it is to be skipped.
 
     Only for the sake of an early answer: all of it is decided again when the upload is published.
     """
@@ -49,11 +49,11 @@ def check_free(root: Beneath, plan: UploadPlan, stored: int = 0) -> bool:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     found = _find(root, plan.path)
     if found is None:
-        return True
+        return growth_of(plan, None)
     _check_replaceable(found, plan.path)
     if plan.if_exists is IfExists.FAIL:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-    return plan.if_exists is not IfExists.SKIP
+    return None if plan.if_exists is IfExists.SKIP else growth_of(plan, found.st_size)
 
 
 def open_temporary(name: str, folder: int, *, create: bool) -> int:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import FileIO
 from pathlib import Path
 
@@ -15,7 +15,9 @@ from blake3 import blake3
 from ftpd.payload.files import FileSource, read_pieces
 from ftpd.payload.workers import Workers
 from ftpd.store.base import (
+    NO_GROWTH,
     Details,
+    Growth,
     Listing,
     SmallFile,
     Space,
@@ -124,6 +126,12 @@ class LocalStore(Store):
             return await self._partials.begin(plan)
         return await self.workers.acquire(lambda: self._begin(plan), _drop)
 
+    async def check(self, plans: Sequence[UploadPlan]) -> Sequence[Growth | FtpdError]:
+        """See `Store.check`."""
+        if self.read_only:
+            raise FtpdError(ErrorCode.READ_ONLY, "this server is read-only")
+        return await self.workers.disk(lambda: [self._check(plan) for plan in plans])
+
     async def resume(self, name: str, plan: UploadPlan) -> Upload | None:
         """See `Store.resume`."""
         if self.read_only:
@@ -218,9 +226,16 @@ class LocalStore(Store):
 
     def _begin(self, plan: UploadPlan) -> LocalUpload | None:
         with os_errors(plan.path, self._root):
-            if not check_free(self._root, plan):
+            if check_free(self._root, plan) is None:
                 return None
             return LocalUpload(self._landing, plan, self._landing.temporary)
+
+    def _check(self, plan: UploadPlan) -> Growth | FtpdError:
+        try:
+            with os_errors(plan.path, self._root):
+                return check_free(self._root, plan) or NO_GROWTH
+        except FtpdError as exc:
+            return exc
 
     def _make_folder(self, path: RemotePath) -> bool:
         with os_errors(path, self._root):
@@ -280,6 +295,11 @@ class LocalFile(FileSource, StoredFile):
         """See `Source.load`."""
         with os_errors(self._path):
             return await super().load(offset, size, digest, copy=copy)
+
+    async def feed(self, offset: int, size: int, take: Callable[[memoryview], bool]) -> int:
+        """See `Source.feed`."""
+        with os_errors(self._path):
+            return await super().feed(offset, size, take)
 
     async def check_unchanged(self) -> None:
         """See `StoredFile.check_unchanged`."""

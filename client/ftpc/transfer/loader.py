@@ -1,0 +1,109 @@
+"""Reading a folder that is uploaded, and the small files in it, a load at a time."""
+
+import os
+import stat
+from typing import NamedTuple
+
+from ftpc.errors import ChangedError, FtpcError, LocalFileError
+from ftpc.files import local_error
+from ftpc.results import TreeFile
+from ftpc.transfer.walk import Local, walk
+from ftpd.wire.digests import tree_of
+from ftpd.wire.limits import KIB, SMALL_FILE
+from ftpd.wire.messages import IfExists, Made, Mkdir, Put, Stored, encode_request
+
+LOAD_BYTES = 256 * KIB
+LOAD_FILES = 256
+"""What is read and sent at once: a hop to a thread and a write for all of it."""
+
+
+class Sent(NamedTuple):
+    """A small file, or a folder, that is on its way."""
+
+    local: Local
+    root: str | None
+    """None of a folder."""
+    frame: bytes
+    kind: type[Stored | Made] = Stored
+    """What the reply will be."""
+
+
+class Load(NamedTuple):
+    """What one look at the folder has brought."""
+
+    small: list[Sent]
+    folders: list[Sent]
+    """Behind the small files and not between them: the server stores files together that nothing parts."""
+    large: list[Local]
+    other: list[TreeFile]
+    """What can not be sent."""
+
+
+class Loader:
+    """Reads a folder, and the small files in it. Used by one thread at a time."""
+
+    def __init__(self, folder: str, remote: str, if_exists: IfExists, *, preserve: bool) -> None:
+        self._if_exists = if_exists
+        self._preserve = preserve
+        self.is_repeatable = if_exists in {IfExists.OVERWRITE, IfExists.SKIP}
+        """Whether a file may be sent again of which nobody knows whether it was stored."""
+        self._found = walk(folder, remote)
+
+    def next(self) -> Load | None:
+        """Read on; None at the end."""
+        load, size = Load([], [], [], []), 0
+        for count, found in enumerate(self._found, start=1):
+            if isinstance(found, TreeFile):
+                load.other.append(found)
+            elif found.is_folder:
+                load.folders.append(Sent(found, None, encode_request(Mkdir(path=found.remote)), Made))
+            else:
+                size += self._take(found, load)
+            if size >= LOAD_BYTES or count >= LOAD_FILES:
+                return load
+        return load if any(load) else None
+
+    def _take(self, local: Local, load: Load) -> int:
+        """Add a file to the load; give the bytes of it that are in memory."""
+        try:
+            sent = self._read(local)
+        except FtpcError as exc:
+            load.other.append(failed(local, exc))
+        except (OSError, ValueError) as exc:
+            load.other.append(failed(local, local_error(exc, local.path)))
+        else:
+            if sent is not None:
+                load.small.append(sent)
+                return len(sent.frame)
+            load.large.append(local)
+        return 0
+
+    def _read(self, local: Local) -> Sent | None:
+        """Read a file; None if it is not small."""
+        fd = os.open(local.path, _READ_ONLY)
+        try:
+            before = os.fstat(fd)
+            if not stat.S_ISREG(before.st_mode):
+                raise LocalFileError(f"{local.path}: not a regular file; only files can be sent")
+            if before.st_size > SMALL_FILE:
+                return None
+            data = os.read(fd, before.st_size + 1)
+            after = os.fstat(fd)
+        finally:
+            os.close(fd)
+        if (len(data), before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise ChangedError(f"{local.path}: the file changed while it was being read; nothing was sent")
+        tree = tree_of(data)
+        request = Put(filename=local.remote, filesize=len(data), blake3=tree.leaf(0).hex(), if_exists=self._if_exists)
+        if self._preserve:
+            request.mtime, request.mtime_ns = divmod(max(before.st_mtime_ns, 0), 1_000_000_000)
+            request.mode = before.st_mode & 0o777
+        return Sent(local, tree.root, encode_request(request) + data)
+
+
+_READ_ONLY = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+
+
+def failed(local: Local, error: FtpcError) -> TreeFile:
+    """Give what became of a file that could not be sent, or a folder."""
+    return TreeFile(local.path, local.remote, 0, error=error, is_folder=local.is_folder)
