@@ -38,7 +38,8 @@ BATCH_FILES = 192
 FEW_FILES = 1024
 
 FILES_PER_CONNECTION = 4
-"""Descriptors a busy connection needs: its socket, a file, for moments the file's folder, an upload in chunks."""
+"""Descriptors a busy connection needs: its socket, a file, for moments the file's folder, an upload in chunks. With
+TLS one more: the threads that decrypt and encrypt have their own."""
 
 MAX_FAREWELLS = 32
 """Connections that are being refused politely at the same time; beyond that they are cut."""
@@ -80,7 +81,7 @@ class Server:
         door = door or Door()
         self._admission = Admission(max_per_source, needs_login=bool(door.methods))
         self._tls = tls
-        self.max_connections = min(max_connections, _affordable_connections())
+        self.max_connections = min(max_connections, _affordable_connections(is_encrypted=tls is not None))
         if self.max_connections < max_connections:
             log.warning("only %d connections: the limit of open files allows no more", self.max_connections)
         self._common = Common(
@@ -254,7 +255,7 @@ class Server:
         log.debug("turned away", extra={"peer": channel.peer, "outcome": "busy"})
 
 
-def _affordable_connections() -> int:
+def _affordable_connections(*, is_encrypted: bool) -> int:
     """Raise the limit of open files as far as we may, and give the connections it allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
@@ -262,4 +263,4 @@ def _affordable_connections() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
     reserved = RESERVED_FILES + (BATCH_FILES if soft >= FEW_FILES else 0)
-    return max(1, (soft - reserved) // FILES_PER_CONNECTION)
+    return max(1, (soft - reserved) // (FILES_PER_CONNECTION + is_encrypted))

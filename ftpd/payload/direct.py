@@ -96,7 +96,7 @@ class Stretch:
         """Fill a buffer. It stays partly empty if the peer is not quick, or gone."""
         filled = 0
         try:
-            while filled < len(room):
+            while filled < len(room) and self._is_our_turn():
                 try:
                     count = sock.recv_into(room[filled:])
                 except BlockingIOError:

@@ -9,18 +9,41 @@ bytes. And what has been encrypted stands in one queue, from which whoever holds
 takes.
 """
 
+import contextlib
 import socket
 import ssl
 import threading
 from collections.abc import Callable
 
-from ftpd.wire.limits import KIB
+from ftpd.wire.limits import KIB, MIB
 
 STEP = 256 * KIB
 """What is encrypted, sent or received at once: it stays in the processor's cache on its way. For so long, less than a
 millisecond, the other threads of a connection may have to wait."""
 
 _local = threading.local()
+
+
+MOST_RECORDS = 64
+"""What is decrypted at once, so that whoever sends a byte in each record does not keep a thread from its other work."""
+
+MOST_FRUITLESS = MIB
+"""Bytes without any for us in them that a peer may send in a row: a record has at most 16 KiB, and asking for new keys,
+which keeps us busy, takes 27 bytes (RFC 8446 section 4.6.3)."""
+
+
+class FairLock:
+    """A lock that whoever has had it last does not get again while somebody else waits."""
+
+    def __init__(self) -> None:
+        self._next, self._lock = threading.Lock(), threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._next:
+            self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 class Cipher:
@@ -36,12 +59,14 @@ class Cipher:
         self._unsent = memoryview(b"")
         self._ahead = b""
         self._error: ssl.SSLError | None = None
-        # OpenSSL wants one thread at a time, and before Python 3.13 nobody but us sees to that.
-        self._lock = threading.Lock()
+        self._fruitless = 0
+        # OpenSSL wants one thread at a time, and before Python 3.13 nobody but us sees to that. A thread that sends
+        # takes the lock again at once, and the event loop must not wait for the end of that.
+        self._lock = FairLock()
 
     @property
     def queued(self) -> int:
-        """Bytes that are encrypted, but not with the kernel yet."""
+        """Bytes that are encrypted, but not with the kernel yet. A look at two numbers, for which nobody waits."""
         return len(self._unsent) + self._outgoing.pending
 
     def shake_hands(self) -> bool:
@@ -58,7 +83,15 @@ class Cipher:
             return True
 
     def feed(self, data: memoryview) -> None:
-        """Take what the peer has sent."""
+        """Take what the peer has sent.
+
+        Raises:
+            ConnectionAbortedError: he has sent `MOST_FRUITLESS` bytes, and nothing in them.
+        """
+        self._fruitless += len(data)
+        if self._fruitless > MOST_FRUITLESS:
+            msg = f"{MOST_FRUITLESS} bytes were encrypted without anything in them"
+            raise ConnectionAbortedError(msg)
         with self._lock:
             self._incoming.write(data)
 
@@ -74,7 +107,9 @@ class Cipher:
             room[:filled], self._ahead = self._ahead[:filled], self._ahead[filled:]
             return filled
         filled = 0
-        while filled < len(room):
+        for _ in range(MOST_RECORDS):
+            if filled == len(room):
+                break
             try:
                 count = self._read(room[filled:])
             except (BlockingIOError, ssl.SSLError):
@@ -136,7 +171,7 @@ class Cipher:
             if self._error is not None:
                 raise self._error
             try:
-                return self.object.read(len(room), room)  # type: ignore[return-value] # it is a number if there is room
+                count: int = self.object.read(len(room), room)  # type: ignore[assignment] # a number if there is room
             except ssl.SSLWantReadError:
                 raise BlockingIOError from None
             except ssl.SSLZeroReturnError:
@@ -144,6 +179,8 @@ class Cipher:
             except ssl.SSLError as exc:
                 self._error = exc
                 raise
+            self._fruitless = 0
+            return count
 
 
 class TlsSocket:
@@ -218,7 +255,8 @@ class TlsSocket:
                     self._cipher.feed(room[:received])
                     continue
                 if self._cipher.queued:  # new keys were asked for
-                    self._flush_or_leave()
+                    with contextlib.suppress(OSError):  # what was decrypted counts; the next read finds the same
+                        self._flush_or_leave()
                 return count
         except ssl.SSLError as exc:
             msg = f"what arrived was damaged on its way: {exc.reason}"

@@ -68,8 +68,12 @@ class TlsTransport(asyncio.Transport):
         self._high = self._low = 0
         self._is_full = False
         self._loop.add_reader(self._sock, self._on_readable)
-        protocol.connection_made(self)
-        self._loop.call_soon(self._deliver)  # what came with the last of the handshake
+        try:
+            protocol.connection_made(self)
+        except BaseException:
+            self._lose(None)
+            raise
+        self._loop.call_soon(self._on_arrived)  # what came with the last of the handshake
 
     def __repr__(self) -> str:
         return f"<TlsTransport {self.get_extra_info('peername')}{' closing' if self._is_closing else ''}>"
@@ -105,7 +109,7 @@ class TlsTransport(asyncio.Transport):
         if self._is_paused and not self._is_closing:
             self._is_paused = False
             self._loop.add_reader(self._sock, self._on_readable)
-            self._loop.call_soon(self._deliver)
+            self._loop.call_soon(self._on_arrived)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """See `asyncio.WriteTransport`."""
@@ -171,10 +175,24 @@ class TlsTransport(asyncio.Transport):
             self._lose(exc)
             return
         if received:
-            self._cipher.feed(room[:received])
-            self._deliver()
+            try:
+                self._cipher.feed(room[:received])
+            except ConnectionAbortedError as exc:
+                self._lose(exc)
+                return
+            self._on_arrived()
         else:
             self._end()
+
+    def _on_arrived(self) -> None:
+        try:
+            self._deliver()
+        except Exception as exc:  # noqa: BLE001 (as asyncio's own transports: the protocol has failed, or memory is short)
+            self._loop.call_exception_handler({
+                "message": "a protocol failed when bytes arrived", "exception": exc,
+                "transport": self, "protocol": self._protocol,
+            })  # fmt: skip
+            self._lose(exc)
 
     def _deliver(self) -> None:
         """Give the protocol what has arrived, until it has enough."""

@@ -11,7 +11,8 @@ import pytest
 
 from ftpd.payload.direct import Stretch
 from ftpd.payload.send import open_outlet
-from ftpd.payload.tls import Cipher, TlsSocket
+from ftpd.payload.tls import MOST_FRUITLESS, MOST_RECORDS, Cipher, TlsSocket
+from ftpd.payload.tls_transport import TlsTransport
 from ftpd.payload.workers import Workers
 from ftpd.wire.limits import KIB, MIB
 from tests.payload.conftest import PATIENCE_S, Contexts, Ends, frame
@@ -99,6 +100,59 @@ def test_damage_is_an_error_and_stays_one(contexts: Contexts, place: int) -> Non
         for _ in range(2):
             with pytest.raises(ConnectionError):
                 sock.recv_into(memoryview(bytearray(MIB)))
+
+
+def test_nothing_but_noise_is_cut(contexts: Contexts) -> None:
+    """Who sends more than a mebibyte without a byte for us in it, as with requests for new keys, is not listened to."""
+    server, client, ours, theirs = pair(contexts)
+    with ours, theirs:
+        for _ in range(3):  # what has something in it does not count
+            client.encrypt(b"x")
+            client.flush(theirs)
+            server.feed(memoryview(ours.recv(KIB)))
+            assert 1 == server.decrypt_into(memoryview(bytearray(KIB)))
+        for _ in range(MOST_FRUITLESS // (64 * KIB)):
+            server.feed(memoryview(bytes(64 * KIB)))
+        with pytest.raises(ConnectionAbortedError, match="without anything"):
+            server.feed(memoryview(bytes(1)))
+
+
+def test_small_records_end_a_call(contexts: Contexts) -> None:
+    """One call decrypts so many records at the most: a byte in each does not keep a thread for long."""
+    server, client, ours, theirs = pair(contexts)
+    with ours, theirs:
+        for _ in range(MOST_RECORDS + 1):
+            client.encrypt(b"x")
+        client.flush(theirs)
+        server.feed(memoryview(ours.recv(MIB)))
+        room = memoryview(bytearray(MIB))
+        assert [MOST_RECORDS, 1] == [server.decrypt_into(room), server.decrypt_into(room)]
+
+
+async def test_a_protocol_that_fails_ends_the_connection(contexts: Contexts) -> None:
+    """When there is no room for what arrives, as without memory, the connection ends, and nothing piles up."""
+
+    class Failing(asyncio.BufferedProtocol):
+        def __init__(self) -> None:
+            self.lost = asyncio.Event()
+
+        def get_buffer(self, sizehint: int) -> memoryview:
+            del sizehint
+            raise MemoryError
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            del exc
+            self.lost.set()
+
+    server, client, ours, theirs = pair(contexts)
+    told, protocol = list[object](), Failing()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+    with theirs:
+        transport = TlsTransport(ours, server, protocol)
+        client.encrypt(b"x")
+        client.flush(theirs)
+        await protocol.lost.wait()
+    assert (True, [MemoryError]) == (transport.is_closing(), [type(exc) for exc in told])
 
 
 @encrypted
