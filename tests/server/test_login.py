@@ -56,6 +56,7 @@ REQUESTS: list[dict[str, object]] = [
     {"cmd": "commit", "upload": "x", "chunks": 1, "root": "00"},
     {"cmd": "abort", "upload": "x"},
     {"cmd": "mkdir", "path": "folder"},
+    {"cmd": "check", "files": [["x", 9]]},
     {"cmd": "df"},
     {"cmd": "get", "filename": "there"},
     {"cmd": "ls"},
