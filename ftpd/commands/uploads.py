@@ -65,8 +65,8 @@ class OpenUpload:
             try:
                 yield
             except FtpdError as exc:
-                if exc.code is ErrorCode.UNKNOWN_UPLOAD:
-                    self._check_open()  # it may have ended while this waited for its turn
+                if exc.code in {ErrorCode.UNKNOWN_UPLOAD, ErrorCode.INTEGRITY}:
+                    self._check_open()  # it may have ended meanwhile, and then sending the chunk again helps nobody
                 raise
 
     def _check_open(self) -> None:
