@@ -3,9 +3,12 @@
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from ftpd.access.credentials import hash_password, new_token
+from ftpd.access.users import Token, User, edit
 from tests.peer import Peer, ServerProcess, eventually
 
 
@@ -37,3 +40,13 @@ def without_privileges() -> tuple[str, ...]:
     if shutil.which("setpriv") is None:
         pytest.skip("permission bits mean nothing to root, and there is no setpriv")
     return ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> str:
+    """A folder where somebody has to log in, and a token for it."""
+    token = new_token()
+    with edit(tmp_path / ".ftpd" / "access" / "users.toml") as users:
+        users.users["team"] = User(rights=["full"], password=hash_password("correct horse"))
+        users.tokens[token.id] = Token(user="team", sha256=token.sha256)
+    return token.text

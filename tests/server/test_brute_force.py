@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ftpd.access.credentials import hash_password, new_token
 from ftpd.access.penalties import FREE_SCORE
-from ftpd.access.users import Token, User, edit
 from tests.peer import ServerProcess, served
 from tests.server.crowd import Honest, allow_files, calm, flood, place, quick_and_long, say
 
@@ -25,16 +23,6 @@ WRONG = {"cmd": "auth", "method": "password", "user": "team", "password": "wrong
 RIGHT = {**WRONG, "password": "correct horse"}
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.0/8 are addresses of this machine")
-
-
-@pytest.fixture
-def token(tmp_path: Path) -> str:
-    """A folder where somebody has to log in, and a token for it."""
-    token = new_token()
-    with edit(tmp_path / ".ftpd" / "access" / "users.toml") as users:
-        users.users["team"] = User(rights=["full"], password=hash_password("correct horse"))
-        users.tokens[token.id] = Token(user="team", sha256=token.sha256)
-    return token.text
 
 
 @pytest.fixture

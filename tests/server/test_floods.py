@@ -8,25 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from ftpd.access.credentials import MOST_PASSWORDS, PasswordChecker, hash_password, new_token
+from ftpd.access.credentials import MOST_PASSWORDS, PasswordChecker, hash_password
 from ftpd.access.penalties import FREE_SCORE
-from ftpd.access.users import Token, User, edit
+from ftpd.access.users import edit
 from ftpd.admission import DROP_FROM, MOST_STRANGERS
 from ftpd.server import MAX_HANDSHAKES
 from ftpd.wire.errors import ErrorCode, FtpdError
 from tests.peer import Peer, ServerProcess, code_of, eventually, frame, served
 
-LOGIN = {"cmd": "auth", "method": "password", "user": "alice"}
-
-
-@pytest.fixture
-def token(tmp_path: Path) -> str:
-    """A folder where somebody has to log in, and a token for it."""
-    token = new_token()
-    with edit(tmp_path / ".ftpd" / "access" / "users.toml") as users:
-        users.users["alice"] = User(rights=["full"], password=hash_password("correct horse"))
-        users.tokens[token.id] = Token(user="alice", sha256=token.sha256)
-    return token.text
+LOGIN = {"cmd": "auth", "method": "password", "user": "team"}
 
 
 @pytest.fixture
@@ -136,7 +126,7 @@ def test_silent_handshakes(tmp_path: Path, token: str) -> None:
 def test_connections_of_one_user(server: ServerProcess, tmp_path: Path, token: str) -> None:
     """A user can have so many connections and no more; when one has gone, or is somebody else's, another one can be."""
     with edit(tmp_path / ".ftpd" / "access" / "users.toml") as users:
-        users.users["alice"].connections = 2
+        users.users["team"].connections = 2
     auth = {"cmd": "auth", "token": token}
     with contextlib.ExitStack() as stack:
         first, second, third = [stack.enter_context(server.connect()) for _ in range(3)]

@@ -13,9 +13,9 @@ import pytest
 from argon2 import PasswordHasher
 
 from ftpd.access import credentials, door
-from ftpd.access.credentials import MOST_PASSWORDS, hash_password, new_token
+from ftpd.access.credentials import MOST_PASSWORDS
 from ftpd.access.door import UsersDoor
-from ftpd.access.users import Token, User, edit
+from ftpd.access.users import User, edit
 from ftpd.payload.channel import LINGER_S
 from ftpd.session import LOGIN_S
 from ftpd.tls import HANDSHAKE_S
@@ -37,16 +37,6 @@ A_SECOND = 500
 """Slow senders that come in a second: no more than the kernel's queue holds, or some would come late."""
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.0/8 are addresses of this machine")
-
-
-@pytest.fixture
-def token(tmp_path: Path) -> str:
-    """A folder where somebody has to log in, and a token for it."""
-    token = new_token()
-    with edit(tmp_path / ".ftpd" / "access" / "users.toml") as users:
-        users.users["team"] = User(rights=["full"], password=hash_password("correct horse"))
-        users.tokens[token.id] = Token(user="team", sha256=token.sha256)
-    return token.text
 
 
 @pytest.fixture(params=["plain", "tls"])

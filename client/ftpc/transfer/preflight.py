@@ -79,7 +79,7 @@ class Preflight:
             if exc.code != ErrorCode.UNKNOWN_COMMAND:
                 self.objections.append(Objection(None, exc))
             return
-        if any(refused.index >= len(page) for refused in checked.refused):
+        if any(not 0 <= refused.index < len(page) for refused in checked.refused):
             connection.is_usable = False
             raise GarbledError("the server refuses files that it was not asked about")
         self.room = self.room or checked
