@@ -5,11 +5,17 @@ import logging
 import re
 import select
 import time
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TextIO
 
 FIELDS = ("peer", "user", "command", "path", "bytes", "seconds", "outcome")
 """What a record may carry beside its message, in this order."""
+
+EACH = "each"
+"""What a record carries that stands for several lines: the fields of each of them, in the same order."""
+
+Fields = Mapping[str, str | int | float]
 
 
 class LogFormat(StrEnum):
@@ -38,9 +44,10 @@ class TextFormatter(logging.Formatter):
         return self._second[1]
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
-        """Put the fields behind the message."""
-        fields = [f"{name}={_quote(value)}" for name, value in _fields(record).items()]
-        return " ".join((super().formatMessage(record), *fields))
+        """Put the fields behind the message, on a line for each."""
+        message = super().formatMessage(record)
+        lines = ([message, *(f"{name}={_quote(value)}" for name, value in each.items())] for each in _fields(record))
+        return "\n".join(map(" ".join, lines))
 
 
 class JsonFormatter(logging.Formatter):
@@ -48,15 +55,9 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Turn the record into JSON, its traceback included."""
-        line = {
-            "time": round(record.created, 3),
-            "level": record.levelname.lower(),
-            "message": record.getMessage(),
-            **_fields(record),
-        }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line)
+        head = {"time": round(record.created, 3), "level": record.levelname.lower(), "message": record.getMessage()}
+        tail = {"traceback": self.formatException(record.exc_info)} if record.exc_info else {}
+        return "\n".join(json.dumps({**head, **each, **tail}) for each in _fields(record))
 
 
 _PIECE = 1000
@@ -81,7 +82,7 @@ class LineHandler(logging.StreamHandler[TextIO]):
             if self._missing:
                 self._write_missing()
             if self._missing or not self._write(self.format(record)):
-                self._missing += 1
+                self._missing += len(_fields(record))
         except Exception:  # noqa: BLE001 (as every handler does, see `logging.Handler.handleError`)
             self.handleError(record)
 
@@ -117,9 +118,11 @@ def set_up(log_format: LogFormat, level: int) -> None:
     logging.getLogger("asyncio").setLevel(max(level, logging.WARNING))
 
 
-def _fields(record: logging.LogRecord) -> dict[str, str | int | float]:
+def _fields(record: logging.LogRecord) -> Sequence[Fields]:
+    """Give the fields of each line that a record stands for."""
     known = record.__dict__
-    return {name: known[name] for name in FIELDS if name in known}
+    each: Sequence[Fields] | None = known.get(EACH)
+    return each or [{name: known[name] for name in FIELDS if name in known}]
 
 
 _PLAIN = re.compile(r"[!#-<>-~]+")
@@ -129,4 +132,4 @@ _PLAIN = re.compile(r"[!#-<>-~]+")
 def _quote(value: str | float) -> str:
     # JSON escapes control characters and all that is not ASCII, so a name can not forge a line or move a cursor.
     text = str(value)
-    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+    return text if not isinstance(value, str) or _PLAIN.fullmatch(text) else json.dumps(text)

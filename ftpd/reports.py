@@ -2,8 +2,10 @@
 
 import logging
 import time
+from collections.abc import Iterable
 
-from ftpd.commands.exchange import Exchange
+from ftpd.commands.exchange import Exchange, Transfer
+from ftpd.log import EACH, Fields
 from ftpd.wire.frames import Header
 from ftpd.wire.limits import MAX_ID, MAX_PATH
 
@@ -14,29 +16,42 @@ _TRANSFERS = frozenset({"put", "begin", "chunk", "commit", "get"})
 
 def report(header: Header, exchange: Exchange, peer: str, started: float, outcome: str) -> None:
     """Write down what has become of a request: log-ins and transfers for everybody, others for who wants details."""
-    command = str(header.get("cmd"))[:MAX_ID]
-    if command == "auth":
+    if header.get("cmd") == "auth":
         # What was typed as a name may be a password: only a name that is right is logged.
         who = {"user": exchange.principal.name} if outcome == "ok" else {}
         log.info("log-in", extra={"peer": peer, **who, "outcome": outcome})
         return
-    done = exchange.transfer
-    is_transfer = command in _TRANSFERS and (done is not None or outcome != "ok")
-    level = logging.INFO if is_transfer else logging.DEBUG
-    if not log.isEnabledFor(level):
-        return
-    name = str(header.get("upload"))
-    opened = exchange.uploads.get(name) or exchange.joined.get(name)
-    asked = str(opened.path if opened else header.get("filename", header.get("path", "")))[:MAX_PATH]
-    fields = {
-        "peer": peer,
-        "command": command,
-        "path": str(done.path) if done else asked,
-        "bytes": done.size if done else 0,
-        "seconds": round(time.monotonic() - ((done and done.started) or started), 3),
-        "outcome": outcome,
-    }
-    log.log(level, "transfer" if is_transfer else "request", extra=fields)
+    opened = exchange.uploads.get(name := str(header.get("upload"))) or exchange.joined.get(name)
+    fields = {**header, "filename": str(opened.path)} if opened else header
+    report_all([(fields, exchange.transfer, outcome)], peer, started)
+
+
+def report_all(ended: Iterable[tuple[Header, Transfer | None, str]], peer: str, started: float) -> None:
+    """Write down what has become of several requests: in one record, since one for each would be most of the work."""
+    now = time.monotonic()
+    transfers: list[Fields] = []
+    others: list[Fields] = []
+    is_detailed = log.isEnabledFor(logging.DEBUG)
+    for header, done, outcome in ended:
+        command = str(header.get("cmd"))[:MAX_ID]
+        is_transfer = command in _TRANSFERS and (done is not None or outcome != "ok")
+        if not is_transfer and not is_detailed:
+            continue
+        path = str(done.path if done else header.get("filename", header.get("path", "")))[:MAX_PATH]
+        (transfers if is_transfer else others).append(
+            {
+                "peer": peer,
+                "command": command,
+                "path": path,
+                "bytes": done.size if done else 0,
+                "seconds": round(now - ((done and done.started) or started), 3),
+                "outcome": outcome,
+            }
+        )
+    if transfers:
+        log.info("transfer", extra={EACH: transfers})
+    if others:
+        log.debug("request", extra={EACH: others})
 
 
 def report_broken_off(exchange: Exchange, peer: str) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from ftpd.commands.get import Answered, get_all
 from ftpd.commands.put import put_all
 from ftpd.conversation import Conversation
-from ftpd.reports import report
+from ftpd.reports import report_all
 from ftpd.wire.digests import Buffer
 from ftpd.wire.errors import FtpdError
 from ftpd.wire.frames import Header
 from ftpd.wire.limits import KIB
-from ftpd.wire.messages import encode_refusal, encode_reply
+from ftpd.wire.messages import Reply, encode_refusal, encode_reply
 
 MOST_PUTS = 64
 """Files that are stored together at most: none is to wait for long, and each is open meanwhile."""
@@ -34,17 +34,16 @@ async def store_run(puts: Sequence[tuple[Header, Buffer]], conversation: Convers
     try:
         answers = await put_all(puts, conversation.store)
     except (OSError, asyncio.CancelledError):
-        for lost, _ in puts:
-            report(lost, conversation, peer, started, "lost")
+        report_all(((lost, None, "lost") for lost, _ in puts), peer, started)
         raise
+    ended = [(put[0], answer.transfer, _outcome(answer.reply)) for put, answer in zip(puts, answers, strict=True)]
+    report_all(ended, peer, started)
     frames = bytearray()
-    for (request, _), (request_id, reply, conversation.transfer) in zip(puts, answers, strict=True):
+    for (request, _), (request_id, reply, _) in zip(puts, answers, strict=True):
         replies.is_classic = replies.is_classic and request.get("id") is None
         if isinstance(reply, FtpdError):
-            report(request, conversation, peer, started, reply.code.value)
             frame = encode_refusal(reply.code, reply.message, reply.facts, request_id)
         else:
-            report(request, conversation, peer, started, "ok")
             frame = encode_reply(reply, request_id)
         if replies.is_classic:
             await replies.reply(frame)
@@ -72,15 +71,16 @@ async def send_run(gets: Sequence[Header], conversation: Conversation) -> tuple[
         await conversation.replies.write(b"".join(part for answer in answers for part in _frames_of(answer)))
         await conversation.pace.went(sum(len(answer.data) for answer in answers), is_small=True)
     except (OSError, asyncio.CancelledError):
-        for lost in gets:
-            report(lost, conversation, conversation.peer, started, "lost")
+        report_all(((lost, None, "lost") for lost in gets), conversation.peer, started)
         raise
-    for request, (_, reply, conversation.transfer, _, _) in zip(gets, answers, strict=False):
-        if reply is None:
-            return len(answers), request
-        outcome = reply.code.value if isinstance(reply, FtpdError) else "ok"
-        report(request, conversation, conversation.peer, started, outcome)
-    return len(answers), None
+    large = gets[len(answers) - 1] if answers[-1].reply is None else None
+    ended = [(get, answer.transfer, _outcome(answer.reply)) for get, answer in zip(gets, answers, strict=False)]
+    report_all(ended[:-1] if large else ended, conversation.peer, started)
+    return len(answers), large
+
+
+def _outcome(reply: Reply | FtpdError | None) -> str:
+    return reply.code.value if isinstance(reply, FtpdError) else "ok"
 
 
 def _frames_of(answer: Answered) -> Sequence[Buffer]:
