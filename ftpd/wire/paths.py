@@ -1,7 +1,7 @@
 """Remote names: the one parser through which every name from the wire goes."""
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import MAX_COMPONENT, MAX_PATH
@@ -13,6 +13,9 @@ _IGNORABLE = frozenset(
     map(chr, (0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), *range(0xFE00, 0xFE10)))
 )
 """Invisible characters that are not of category Cf (Unicode's Default_Ignorable_Code_Point)."""
+
+
+_NO_NAMES = frozenset(("", ".", ".."))
 
 
 class BadPathError(FtpdError):
@@ -57,15 +60,10 @@ class RemotePath:
         body = text.removeprefix("/")
         if not body:
             return cls(())
-        try:
-            size = len(body.encode("utf-8", "strict"))
-        except UnicodeEncodeError:
-            raise BadPathError("the name is not valid Unicode", text) from None
-        if size > MAX_PATH:
-            raise BadPathError(f"the name has {size} bytes, {MAX_PATH} are allowed", text)
         parts = tuple(body.split("/"))
-        for part in parts:
-            _check_part(part, text)
+        # Nothing else can be wrong with a short name of printable ASCII, as most are.
+        if not (body.isascii() and body.isprintable() and len(body) <= MAX_COMPONENT and _NO_NAMES.isdisjoint(parts)):
+            _check_parts(parts, text, body)
         if _looks_like_state(parts[0]):
             raise BadPathError("the name is reserved for the server", text)
         return cls(parts)
@@ -114,8 +112,19 @@ def is_nameable(name: str, *, at_root: bool) -> bool:
     return not (at_root and _looks_like_state(name))
 
 
+def _check_parts(parts: Iterable[str], text: str, body: str) -> None:
+    try:
+        size = len(body.encode("utf-8", "strict"))
+    except UnicodeEncodeError:
+        raise BadPathError("the name is not valid Unicode", text) from None
+    if size > MAX_PATH:
+        raise BadPathError(f"the name has {size} bytes, {MAX_PATH} are allowed", text)
+    for part in parts:
+        _check_part(part, text)
+
+
 def _check_part(part: str, text: str) -> None:
-    if part in {"", ".", ".."}:
+    if part in _NO_NAMES:
         raise BadPathError(f"a part of the name is {part!r}", text)
     if not part.isprintable() and any(unicodedata.category(char) == "Cc" for char in part):
         raise BadPathError("the name has a control character", text)
