@@ -14,26 +14,34 @@ class Line:
     def __init__(self) -> None:
         self.count = 0
         """Bytes that have been passed on."""
+        self.shares: list[int] = []
+        """How many of them over each connection, in the order in which the first bytes came."""
         self.flip_at: int | None = None
         self.flip_mask = 0x10
         self.flip_every: int | None = None
         self.cut_at: int | None = None
         self.hold_at: int | None = None
         self.held = asyncio.Event()
-        """Set while the line waits at `hold_at`."""
+        """Set when one of the connections waits at `hold_at`."""
+        self.moved = asyncio.Event()
+        """Set with all that is passed on."""
         self.go = asyncio.Event()
         """Set it to let the line go on."""
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on what comes, until the line ends or is cut."""
+        place = None
         while data := await reader.read(PIECE):
+            if place is None:
+                place = len(self.shares)
+                self.shares.append(0)
             if self.flip_every is not None and self.flip_at is not None and self.flip_at < self.count:
                 self.flip_at += self.flip_every
             for start, end in self._cuts(len(data)):
                 piece = bytearray(data[start:end])
                 if self.cut_at == self.count:
                     raise ConnectionAbortedError
-                if self.hold_at == self.count:
+                if self.hold_at is not None and self.hold_at <= self.count and not self.held.is_set():
                     self.held.set()
                     await self.go.wait()
                 if self.flip_at == self.count:
@@ -41,6 +49,8 @@ class Line:
                 writer.write(piece)
                 await writer.drain()
                 self.count += len(piece)
+                self.shares[place] += len(piece)
+                self.moved.set()
         writer.write_eof()
 
     def _cuts(self, size: int) -> list[tuple[int, int]]:

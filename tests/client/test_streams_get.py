@@ -55,6 +55,25 @@ async def test_several_on_a_long_one(proxy: Proxy, folder: Path, source: None, s
 
 
 @pytest.mark.usefixtures("far")
+async def test_none_has_two_chunks_while_another_has_none(service: Service, proxy: Proxy, folder: Path) -> None:
+    """The first connection asks for a second chunk only if there is one more than there are connections to come."""
+    (folder / "source").write_bytes(content(4 * CHUNK))
+    async with connected(service.address) as client:
+        await client.put(folder / "source", "a")
+    proxy.down.hold_at = 10_000  # in the first chunk
+    async with ftpc.connect(proxy.address, streams=4) as client:
+        getting = asyncio.create_task(client.get("a", folder / "b"))
+        await proxy.down.held.wait()
+        while sum(share >= CHUNK for share in proxy.down.shares) < 3:
+            proxy.down.moved.clear()
+            await proxy.down.moved.wait()
+        proxy.down.go.set()
+        await getting
+    assert [True] * 4 == [CHUNK <= share < CHUNK + 10_000 for share in proxy.down.shares]
+    assert content(4 * CHUNK) == (folder / "b").read_bytes()
+
+
+@pytest.mark.usefixtures("far")
 async def test_a_file_of_which_the_server_knows_nothing(service: Service, proxy: Proxy, folder: Path) -> None:
     """What has no digests yet comes over one connection, proven at its end."""
     (service.root / "a").write_bytes(content(SIZE))

@@ -36,6 +36,8 @@ class Convoy:
         self._left = deque(indexes)
         self._request = request
         self._take = take
+        self._expected = 0
+        """Connections that are still being opened. A chunk is kept for each until the first chunk is here."""
 
     async def run(self, connection: Connection, streams: Streams) -> None:
         """Fetch all over this connection and some more. Cancelling is safe: what `take` has not taken is not there.
@@ -45,7 +47,8 @@ class Convoy:
         """
         with errors_of_a_group():
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(streams.most, len(self._left)) - 1):
+                self._expected = min(streams.most, len(self._left)) - 1
+                for _ in range(self._expected):
                     group.create_task(self._bring_beside(streams))
                 await self._bring(connection)
             await self._bring(connection)  # what others have given back since
@@ -53,6 +56,7 @@ class Convoy:
     async def _bring_beside(self, streams: Streams) -> None:
         try:
             async with streams.lend() as connection:
+                self._expected -= 1
                 await self._bring(connection)
         except FtpcError as exc:
             # What was refused here is asked for again over the connection that stays, which can go on after a refusal.
@@ -64,12 +68,13 @@ class Convoy:
         asked: deque[int] = deque()
         try:
             while self._left or asked:
-                while self._left and len(asked) < AHEAD:
+                while self._left and (not asked or (len(asked) < AHEAD and len(self._left) > self._expected)):
                     asked.append(self._left.popleft())
                     await connection.send(self._request(asked[-1]))
                 if not await self._take(connection, asked[0]):
                     self._left.append(asked[0])
                 asked.popleft()
+                self._expected = 0
         except RefusedError:
             if not connection.is_usable:  # it was refused itself, and with it all that was asked for
                 self._left.extendleft(reversed(asked))
