@@ -1,16 +1,20 @@
 """The limit: one file over one TCP connection with nothing around it: `sendfile` one way, `recv_into` the other.
 
-    python raw_copy.py send FILE HOST PORT NAME      connect and send a file
-    python raw_copy.py receive FILE HOST PORT NAME   connect and receive a file
-    python raw_copy.py serve FOLDER HOST PORT        the other side of both
+    python raw_copy.py send FILE HOST PORT NAME [CERTIFICATE]      connect and send a file
+    python raw_copy.py receive FILE HOST PORT NAME [CERTIFICATE]   connect and receive a file
+    python raw_copy.py serve FOLDER HOST PORT [CERTIFICATE KEY]    the other side of both
 
-No framing beyond name and size, no checksum, no rename: what any tool that does more is measured against.
+No framing beyond name and size, no checksum, no rename: what any tool that does more is measured against. With a
+certificate over TLS 1.3, with blocking calls of OpenSSL on the socket itself.
 """
 
+import contextlib
 import os
 import socket
+import ssl
 import struct
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 BUFFER = 2**20
@@ -20,7 +24,12 @@ _SIZE = struct.Struct("<Q")
 
 def send(sock: socket.socket, path: Path) -> None:
     """Send a file with the kernel's help."""
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
+        if isinstance(sock, ssl.SSLSocket):
+            buffer = memoryview(bytearray(BUFFER))
+            while count := file.readinto(buffer):
+                sock.sendall(buffer[:count])
+            return
         offset, size = 0, path.stat().st_size
         while offset < size:
             offset += os.sendfile(sock.fileno(), file.fileno(), offset, size - offset)
@@ -38,13 +47,28 @@ def receive(sock: socket.socket, path: Path, size: int) -> None:
             size -= count
 
 
-def serve(folder: Path, host: str, port: int) -> None:
-    """Take and give files, one connection after the other."""
+def receive_head(sock: socket.socket, size: int) -> bytes:
+    """Receive so many bytes, or none if there are none."""
+    data = sock.recv(size)
+    while data and len(data) < size:
+        data += sock.recv(size - len(data))
+    return data
+
+
+def serve(folder: Path, host: str, port: int, files: Sequence[str]) -> None:
+    """Take and give files, one connection after the other; with files of a certificate and its key, over TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if files else None
+    if context is not None:
+        context.load_cert_chain(*files)
     with socket.create_server((host, port)) as listener:
         while True:
             sock, _ = listener.accept()
+            try:
+                sock = context.wrap_socket(sock, server_side=True) if context else sock
+            except OSError:  # somebody only looked whether we listen
+                continue
             with sock:
-                head = sock.recv(_HEAD.size, socket.MSG_WAITALL)
+                head = receive_head(sock, _HEAD.size)
                 if not head:  # somebody only looked whether we listen
                     continue
                 kind, name, size = _HEAD.unpack(head)
@@ -61,17 +85,22 @@ def main() -> None:
     """Be one of the three."""
     verb, path, host, port = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     if verb == "serve":
-        serve(path, host, port)
+        serve(path, host, port, sys.argv[5:])
         return
     name = sys.argv[5].encode()
-    with socket.create_connection((host, port)) as sock:
+    with contextlib.ExitStack() as stack:
+        sock = stack.enter_context(socket.create_connection((host, port)))
+        if len(sys.argv) > 6:
+            context = ssl.create_default_context(cafile=sys.argv[6])
+            context.check_hostname = False  # there is one that it trusts
+            sock = stack.enter_context(context.wrap_socket(sock, server_hostname=host))
         if verb == "send":
             sock.sendall(_HEAD.pack(b"s", name, path.stat().st_size))
             send(sock, path)
             sock.recv(1)
         else:
             sock.sendall(_HEAD.pack(b"r", name, 0))
-            (size,) = _SIZE.unpack(sock.recv(_SIZE.size, socket.MSG_WAITALL))
+            (size,) = _SIZE.unpack(receive_head(sock, _SIZE.size))
             receive(sock, path, size)
 
 

@@ -10,7 +10,7 @@ from benchmarks.peers.ftp import Aioftp, Pyftpdlib, Vsftpd
 from benchmarks.peers.nginx import Nginx
 from benchmarks.peers.openssh import OpenSsh
 from benchmarks.peers.ours import EncryptedFtpd, Ftpd
-from benchmarks.peers.raw import RawCopy
+from benchmarks.peers.raw import RawCopy, RawTlsCopy
 from benchmarks.peers.rsync import Rsync
 from benchmarks.processes import FailedError, seconds
 from benchmarks.race import Bar, Plan, Race, Way
@@ -115,13 +115,13 @@ def _put_file_durable(ground: Ground) -> Plan:
 def _put_encrypted(ground: Ground) -> Plan:
     label = "ftpc put, TLS"
     bars = [Bar(label, "scp, aes128-gcm", 2.0), Bar(label, "scp, aes128-gcm", 3.0, is_aim=True)]
-    return _plan_file(ground, Verb.PUT, [EncryptedFtpd(), OpenSsh(GCM), OpenSsh()], bars, ", encrypted")
+    return _plan_file(ground, Verb.PUT, [RawTlsCopy(), EncryptedFtpd(), OpenSsh(GCM), OpenSsh()], bars, ", encrypted")
 
 
 def _get_encrypted(ground: Ground) -> Plan:
     label = "ftpc get, TLS"
     bars = [Bar(label, "scp, aes128-gcm", 2.0), Bar(label, "scp, aes128-gcm", 3.0, is_aim=True)]
-    return _plan_file(ground, Verb.GET, [EncryptedFtpd(), OpenSsh(GCM), OpenSsh()], bars, ", encrypted")
+    return _plan_file(ground, Verb.GET, [RawTlsCopy(), EncryptedFtpd(), OpenSsh(GCM), OpenSsh()], bars, ", encrypted")
 
 
 def _put_tree(ground: Ground) -> Plan:
