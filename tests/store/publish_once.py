@@ -1,6 +1,7 @@
 """A small server's work without the server: publishes one file, or makes one folder, and says so.
 
-Run under strace by the tests. Arguments: the root, the durability, the name, what to do if it exists; or `mkdir`.
+Run under strace by the tests. Arguments: the root, the durability, the name, what to do if it exists; or `mkdir`; the
+size of the file.
 """
 
 import asyncio
@@ -14,28 +15,33 @@ from ftpd.wire.digests import TreeHasher, chunk_size_for
 from ftpd.wire.messages import Durability, IfExists
 from ftpd.wire.paths import RemotePath
 
-DATA = b"published" * 1000
+SIZE = 9000
 
 
-async def main(root: str, durability: str, name: str, what: str) -> None:
+def content(size: int) -> bytes:
+    """Give what the file holds."""
+    return (b"published" * (size // 9 + 1))[:size]
+
+
+async def main(root: str, durability: str, name: str, what: str, size: str) -> None:
     """Do it, and say so as the reply of a server would."""
     workers = Workers()
     store = LocalStore(root, workers, durability=Durability(durability))
     if what == "mkdir":
         await store.make_folder(RemotePath.parse(name))
     else:
-        await publish(store, RemotePath.parse(name), IfExists(what))
+        await publish(store, RemotePath.parse(name), IfExists(what), content(int(size)))
     os.write(1, b"published")
     await store.close()
     workers.close()
 
 
-async def publish(store: Store, path: RemotePath, if_exists: IfExists) -> None:
+async def publish(store: Store, path: RemotePath, if_exists: IfExists, data: bytes) -> None:
     """Publish a file."""
-    upload = await store.begin(UploadPlan(path, len(DATA), if_exists))
+    upload = await store.begin(UploadPlan(path, len(data), if_exists))
     assert upload is not None
-    hasher = TreeHasher(chunk_size_for(len(DATA)))
-    await upload.write(0, DATA, hasher)
+    hasher = TreeHasher(chunk_size_for(len(data)))
+    await upload.write(0, data, hasher)
     await upload.publish(hasher.finish())
 
 

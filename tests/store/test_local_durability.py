@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import pytest
 
+from ftpd.wire.limits import MIB
 from ftpd.wire.messages import IfExists
 from tests.store import publish_once
 from tests.store.helpers import PATIENCE_S
 
-TRACED = "write,pwrite64,mkdir,mkdirat,fsync,fdatasync,sync,syncfs,rename,renameat,renameat2,link,linkat"
+TRACED = "write,pwrite64,mkdir,mkdirat,fsync,fdatasync,sync,syncfs,fadvise64,rename,renameat,renameat2,link,linkat"
 
 _CALL = re.compile(r"^\d+ +(?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>-?\d+)")
 _RESUMED = re.compile(r"^(?P<pid>\d+) +<\.\.\. \w+ resumed>(?P<rest>.*)$")
@@ -48,10 +49,10 @@ def calls_in(trace: str) -> list[Call]:
     return calls
 
 
-def traced(tmp_path: Path, durability: str, name: str, what: str) -> list[Call]:
+def traced(tmp_path: Path, durability: str, name: str, what: str, size: int = publish_once.SIZE) -> list[Call]:
     """Publish one file, or make one folder, in a process of its own; give the calls that matter, in their order."""
     log = tmp_path / "trace"
-    work = [sys.executable, "-m", publish_once.__name__, str(tmp_path / "root"), durability, name, what]
+    work = [sys.executable, "-m", publish_once.__name__, str(tmp_path / "root"), durability, name, what, str(size)]
     done = subprocess.run(
         ["strace", "-f", "-y", "-o", str(log), "-e", f"trace={TRACED}", *work],
         cwd=Path(__file__).parents[2],
@@ -63,7 +64,7 @@ def traced(tmp_path: Path, durability: str, name: str, what: str) -> list[Call]:
         pytest.skip("strace may not trace here")
     assert (0, b"published") == (done.returncode, done.stdout), done.stderr.decode()
     made = tmp_path / "root" / name
-    assert made.is_dir() if what == "mkdir" else publish_once.DATA == made.read_bytes()
+    assert made.is_dir() if what == "mkdir" else publish_once.content(size) == made.read_bytes()
     return calls_in(log.read_text())
 
 
@@ -89,6 +90,24 @@ def test_the_name_comes_after_the_bytes_and_the_reply_after_the_name(
     assert calls[file_synced].is_sync_of(temporary)
     assert calls[folder_synced].is_sync_of(root)
     assert sorted(order := [written, file_synced, named, folder_synced, replied]) == order
+
+
+def test_the_disk_begins_before_the_end(tmp_path: Path, root: Path) -> None:
+    """With durability full a large file is on its way to the disk before it is synced, as soon as it is written."""
+    calls = traced(tmp_path, "full", "a.bin", IfExists.OVERWRITE, 3 * MIB)
+    begun = only(calls, "fadvise64", holding=f"{3 * MIB}, POSIX_FADV_DONTNEED")
+    temporary = Path(calls[begun].arguments.partition("<")[2].partition(">")[0])
+    written = [
+        place for place, call in enumerate(calls) if call.name == "pwrite64" and str(temporary) in call.arguments
+    ]
+    [synced] = [place for place, call in enumerate(calls) if call.is_sync_of(temporary)]
+    assert max(written) < begun < synced
+
+
+def test_without_durability_the_disk_is_left_alone(tmp_path: Path, root: Path) -> None:
+    """With durability none nothing is on its way to the disk before the system thinks it is time."""
+    calls = traced(tmp_path, "none", "a.bin", IfExists.OVERWRITE, 3 * MIB)
+    assert [] == [call for call in calls if call.name == "fadvise64"]
 
 
 def test_new_parents_are_durable_before_the_reply(tmp_path: Path, root: Path) -> None:

@@ -85,7 +85,7 @@ class LocalUpload(Upload):
     async def write(self, offset: int, data: Buffer | Stretch, digest: Digest) -> int:
         """See `Upload.write`."""
         with self._errors():
-            return await self._landing.workers.disk(store, self._fd, offset, data, digest)
+            return await self._landing.workers.disk(store, self._fd, offset, data, digest, sync=self._landing.sync)
 
     async def fill(self, chunk: OpenChunk, data: Buffer | Stretch) -> None:
         """See `Upload.fill`."""
@@ -103,7 +103,7 @@ class LocalUpload(Upload):
     def _fill(self, chunk: OpenChunk, data: Buffer | Stretch) -> None:
         more: Buffer | Stretch | None = data
         while more is not None:
-            chunk.take(store(self._fd, chunk.offset, more, chunk.digest))
+            chunk.take(store(self._fd, chunk.offset, more, chunk.digest, sync=self._landing.sync))
             if chunk.missing:
                 break
             chunk.check(self._plan.path)
