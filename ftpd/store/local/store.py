@@ -6,13 +6,13 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from io import FileIO
 from pathlib import Path
 
 from blake3 import blake3
 
-from ftpd.payload.files import FileSource, read_pieces
+from ftpd.payload.files import read_pieces
 from ftpd.payload.workers import Workers
 from ftpd.store.base import (
     NO_GROWTH,
@@ -34,15 +34,17 @@ from ftpd.store.local.beneath import Beneath
 from ftpd.store.local.details import check_regular, details_of
 from ftpd.store.local.digests import DigestCache, State, was_written_to
 from ftpd.store.local.errors import os_errors
+from ftpd.store.local.file import LocalFile
+from ftpd.store.local.listing import LocalListing
 from ftpd.store.local.partials import Partials
 from ftpd.store.local.publish import Landing, LocalUpload, check_free
 from ftpd.store.local.reading import Reading
 from ftpd.store.local.usage import space_of, usage_of
-from ftpd.wire.digests import Buffer, Digest, Tree, tree_of
+from ftpd.wire.digests import Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import SMALL_FILE
-from ftpd.wire.messages import Algorithm, Durability, Entry, EntryType
-from ftpd.wire.paths import STATE_FOLDER, RemotePath, is_nameable
+from ftpd.wire.messages import Algorithm, Durability
+from ftpd.wire.paths import STATE_FOLDER, RemotePath
 
 PARTIAL_TTL_S = 7 * 24 * 3600.0
 """How long an unfinished upload is kept: a laptop may be away for a week."""
@@ -275,129 +277,9 @@ class LocalStore(Store):
         return hasher.hexdigest()
 
 
-class LocalFile(FileSource, StoredFile):
-    """An open regular file of a local store."""
-
-    def __init__(
-        self, file: FileIO, path: RemotePath, found: os.stat_result, digests: DigestCache, workers: Workers
-    ) -> None:
-        super().__init__(file, workers)
-        self._path = path
-        self._found = found
-        self._state = State.of(found)
-        self._settled = self._state.is_settled()
-        self._digests = digests
-        self.details = details_of(found)
-        self.tree = digests.tree(path, self._state)
-        self.prefix = b"" if self.tree else digests.prefix(path, self._state)
-
-    async def load(self, offset: int, size: int, digest: Digest | None, *, copy: bool) -> Buffer | None:
-        """See `Source.load`."""
-        with os_errors(self._path):
-            return await super().load(offset, size, digest, copy=copy)
-
-    async def feed(self, offset: int, size: int, take: Callable[[memoryview], bool]) -> int:
-        """See `Source.feed`."""
-        with os_errors(self._path):
-            return await super().feed(offset, size, take)
-
-    async def check_unchanged(self) -> None:
-        """See `StoredFile.check_unchanged`."""
-        await self.workers.disk(self._look_again)
-
-    async def remember(self, tree: Tree) -> None:
-        """See `StoredFile.remember`."""
-        await self.workers.disk(self._remember, tree)
-
-    async def remember_prefix(self, leaves: bytes) -> None:
-        """See `StoredFile.remember_prefix`."""
-        await self.workers.finish(lambda: self._remember_prefix(leaves))
-
-    async def close(self) -> None:
-        """See `StoredFile.close`."""
-        await self.workers.finish(self.release)  # of a file that was replaced, this gives its space back
-
-    def read(self) -> LoadedFile:
-        """Read the whole file, in a thread."""
-        with os_errors(self._path):
-            data = os.pread(self._file.fileno(), self._found.st_size, 0)
-        if len(data) != self._found.st_size:
-            raise FtpdError(ErrorCode.CHANGED, f"{self._path}: the file changed while it was read")
-        tree = self.tree or tree_of(data)
-        if self.tree is None:
-            self._remember(tree)
-        else:
-            self._look_again()
-        return LoadedFile(self.details, tree, data)
-
-    def release(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def _look_again(self) -> State:
-        with os_errors(self._path):
-            after = os.fstat(self._file.fileno())
-        if was_written_to(self._found, after):
-            raise FtpdError(ErrorCode.CHANGED, f"{self._path}: the file changed while it was sent")
-        return State.of(after)
-
-    def _remember(self, tree: Tree) -> None:
-        if self._look_again() == self._state and self._settled:
-            self._digests.keep_tree(self._path, self._state, tree)
-
-    def _remember_prefix(self, leaves: bytes) -> None:
-        with contextlib.suppress(FtpdError):
-            if self._look_again() == self._state and self._settled:
-                self._digests.keep_prefix(self._path, self._state, leaves)
-
-
 def _release(file: LocalFile | LoadedFile) -> None:
     if isinstance(file, LocalFile):
         file.release()
-
-
-class LocalListing(Listing):
-    """The names in one open folder. Takes the descriptor."""
-
-    def __init__(self, folder: int, workers: Workers, *, long: bool, is_root: bool) -> None:
-        self._folder = folder
-        self.workers = workers
-        self._read = _long_entry if long else _short_entry
-        self._is_root = is_root
-        self._found: Iterator[os.DirEntry[str]] = os.scandir(folder)
-
-    async def next(self, limit: int) -> list[Entry]:
-        """See `Listing.next`."""
-        return await self.workers.disk(self._next, limit)
-
-    async def close(self) -> None:
-        """See `Listing.close`."""
-        if not self.is_over:
-            await self.workers.finish(self.release)
-
-    def release(self) -> None:
-        """Close the folder."""
-        if self._folder >= 0:
-            self._found.close()  # type: ignore[attr-defined] # scandir's iterator has it, its type does not
-            os.close(self._folder)
-            self._folder = -1
-
-    def _next(self, limit: int) -> list[Entry]:
-        page: list[Entry] = []
-        with os_errors():
-            for found in self._found:
-                if self._is_root and found.name == STATE_FOLDER:
-                    continue
-                if not is_nameable(found.name, at_root=self._is_root):
-                    self.unnameable += 1
-                    continue
-                with contextlib.suppress(FileNotFoundError):  # removed since its name was read
-                    page.append(self._read(found))
-                if len(page) == limit:
-                    return page
-        self.release()  # here and not in another hop to a thread: most folders are listed in one step
-        self.is_over = True
-        return page
 
 
 def _lock(folder: int, undo: contextlib.ExitStack, root: Path) -> None:
@@ -413,27 +295,3 @@ def _lock(folder: int, undo: contextlib.ExitStack, root: Path) -> None:
 def _drop(upload: LocalUpload | None) -> None:
     if upload is not None:
         upload.release()
-
-
-def _short_entry(found: os.DirEntry[str]) -> Entry:
-    if found.is_symlink():
-        kind = EntryType.SYMLINK
-    elif found.is_dir(follow_symlinks=False):
-        kind = EntryType.DIRECTORY
-    elif found.is_file(follow_symlinks=False):
-        kind = EntryType.FILE
-    else:
-        kind = EntryType.OTHER
-    return Entry(name=found.name, type=kind)
-
-
-def _long_entry(found: os.DirEntry[str]) -> Entry:
-    details = details_of(found.stat(follow_symlinks=False))
-    return Entry(
-        name=found.name,
-        type=details.type,
-        size=details.size,
-        mtime=details.mtime,
-        mtime_ns=details.mtime_ns,
-        mode=details.mode,
-    )
