@@ -26,6 +26,7 @@ from ftpd.sandbox import SandboxError, around, confine, landlock_version
 from ftpd.server import Server
 from ftpd.store.base import Store
 from ftpd.store.local import LocalStore
+from ftpd.tls import IdentityError
 from ftpd.wire.errors import FtpdError
 
 EXIT_OK = 0
@@ -82,7 +83,12 @@ async def _serve(config: Config, entrance: Entrance) -> int:
         partial_ttl_s=config.partial_ttl_s,
     )
     server = Server(
-        store, config.max_connections, entrance.tls, entrance.door, config.max_per_source, config.limit_rate
+        store,
+        config.max_connections,
+        entrance.identity.context if entrance.identity else None,
+        entrance.door,
+        config.max_per_source,
+        config.limit_rate,
     )
     try:
         addresses = await _listen(server, config)
@@ -108,8 +114,8 @@ def _confine(config: Config, entrance: Entrance) -> None:
     """
     boot_id()  # kept, and can not be read any more afterwards
     memory_devices()
-    files = (config.access_folder / USERS, entrance.certificate, entrance.key)
-    read = [place for file in files if file is not None for place in around(file)]
+    files = (config.access_folder / USERS, *(entrance.identity.files if entrance.identity else ()))
+    read = [place for file in files for place in around(file)]
     write: list[Path] = []
     (read if config.read_only else write).append(config.root)
     if config.access is not None or not config.read_only:
@@ -157,10 +163,12 @@ def _on_signals(stop: asyncio.Event, entrance: Entrance) -> None:
         stop.set()
 
     def reload() -> None:
+        if entrance.identity is None:
+            return
         try:
-            entrance.reload()
+            entrance.identity.reload()
             log.info("the certificate was read again")
-        except ConfigError as exc:
+        except IdentityError as exc:
             log.error("the old certificate stays in use: %s", exc)  # noqa: TRY400 (nothing to trace)
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -172,13 +180,12 @@ def _announce(config: Config, address: tuple[str, int], entrance: Entrance) -> N
     host, port = address
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     how = ["read-only" if config.read_only else f"durability {config.durability.value}"]
-    how += ["TLS"] if entrance.tls else []
+    how += ["TLS"] if entrance.identity else []
     # Flushed, because the line is what scripts wait for.
     print(f"ftpd {__version__} serves {config.root.resolve()} on {shown} ({', '.join(how)})", flush=True)  # noqa: T201
     where = shown.replace("0.0.0.0", socket.gethostname()).replace("[::]", socket.gethostname())  # noqa: S104
-    url = f"ftpds://{where}#sha256:{entrance.pin}" if entrance.tls else where
-    quoted = f"'{url}'" if entrance.tls else url
-    print(f"try: ftpc {f'login {quoted}' if entrance.door.methods else f'--server {quoted} ls'}", flush=True)  # noqa: T201
+    url = f"'ftpds://{where}#sha256:{entrance.identity.pin}'" if entrance.identity else where
+    print(f"try: ftpc {f'login {url}' if entrance.door.methods else f'--server {url} ls'}", flush=True)  # noqa: T201
     if entrance.token is not None:
         _hand_over(entrance.token, config)
 

@@ -38,6 +38,7 @@ class Config:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     client_ca: Path | None = None
+    client_crl: Path | None = None
     access: Path | None = None
     sandbox: Sandbox = Sandbox.AUTO
 

@@ -5,7 +5,6 @@ TLS, and somebody has to log in; what is missing for that at the first start is 
 """
 
 import os
-import ssl
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +12,8 @@ from ftpd.access.credentials import new_token
 from ftpd.access.door import Door, UsersDoor
 from ftpd.access.users import Token, User, UsersError, edit
 from ftpd.config import Config, ConfigError
-from ftpd.tls import IdentityError, ask_for_certificates, own_identity, pin_of, server_context
+from ftpd.identity import Identity
+from ftpd.tls import IdentityError, own_identity
 from ftpd.wire.paths import STATE_FOLDER
 
 USERS = "users.toml"
@@ -25,31 +25,10 @@ class Entrance(NamedTuple):
     """What clients meet."""
 
     door: Door
-    tls: ssl.SSLContext | None = None
-    certificate: Path | None = None
-    key: Path | None = None
+    identity: Identity | None = None
+    """None if it is not encrypted."""
     token: str | None = None
     """A token that has just been made, for the person who starts the server."""
-
-    @property
-    def pin(self) -> str:
-        """What clients know the certificate by."""
-        return pin_of(self.certificate) if self.certificate else ""
-
-    def reload(self) -> None:
-        """Read key and certificate again; conversations under way go on with the old ones.
-
-        Raises:
-            ConfigError: they can not be used. The old ones stay.
-        """
-        if self.tls is None or self.certificate is None or self.key is None:
-            return
-        try:
-            server_context(self.certificate, self.key)
-            self.tls.load_cert_chain(self.certificate, self.key)
-            self.door.certificate = bytes.fromhex(self.pin)
-        except (IdentityError, OSError) as exc:
-            raise ConfigError(str(exc)) from exc
 
 
 def open_entrance(config: Config) -> Entrance:
@@ -73,6 +52,8 @@ def open_entrance(config: Config) -> Entrance:
 
 
 def _with_tls(config: Config, door: Door, token: str | None, *, is_open: bool) -> Entrance:
+    if config.client_crl is not None and config.client_ca is None:
+        raise ConfigError("--client-crl: it says which certificates of --client-ca are revoked; add that")
     if config.tls_cert is not None or config.tls_key is not None:
         if config.tls_cert is None or config.tls_key is None:
             raise ConfigError("--tls-cert and --tls-key belong together")
@@ -84,19 +65,20 @@ def _with_tls(config: Config, door: Door, token: str | None, *, is_open: bool) -
         raise ConfigError("--client-ca: certificates are shown to encrypted servers; add --tls")
     else:
         return Entrance(door)
-    context = server_context(certificate, key)
-    if config.client_ca is not None:
-        if not isinstance(door, UsersDoor):
-            raise ConfigError("--client-ca: there are no users; make them first: ftpd user add NAME")
-        ask_for_certificates(context, config.client_ca)
-        door.knows_certificates = True
-    door.certificate = bytes.fromhex(pin_of(certificate))
-    return Entrance(door, context, certificate, key, token)
+    if config.client_ca is not None and not isinstance(door, UsersDoor):
+        raise ConfigError("--client-ca: there are no users; make them first: ftpd user add NAME")
+    return Entrance(door, Identity(door, certificate, key, config.client_ca, config.client_crl), token)
 
 
 def _keep_secrets_out_of(root: Path, config: Config) -> None:
-    """Refuse to keep secrets where clients can fetch and replace them."""
-    for option, place in (("--access", config.access), ("--tls-key", config.tls_key), ("--tls-cert", config.tls_cert)):
+    """Refuse to keep what decides who is let in where clients can fetch and replace it."""
+    for option, place in (
+        ("--access", config.access),
+        ("--tls-key", config.tls_key),
+        ("--tls-cert", config.tls_cert),
+        ("--client-ca", config.client_ca),
+        ("--client-crl", config.client_crl),
+    ):
         if place is None or not place.resolve().is_relative_to(root.resolve()):
             continue
         if place.resolve().relative_to(root.resolve()).parts[:1] != (STATE_FOLDER,):

@@ -65,6 +65,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
         tls_cert=args.tls_cert,
         tls_key=args.tls_key,
         client_ca=args.client_ca,
+        client_crl=args.client_crl,
         access=args.access,
         sandbox=args.sandbox,
         verbosity=args.verbose - args.quiet,
@@ -109,6 +110,7 @@ def _parser(config: Config) -> Parser:
     add("--tls-cert", _folder, None, "FILE", "speak TLS with this certificate (PEM), read again on SIGHUP")
     add("--tls-key", _folder, None, "FILE", "its key")
     add("--client-ca", _folder, None, "FILE", "log in users by certificates (PEM) that these authorities have signed")
+    add("--client-crl", _folder, None, "FILE", "but not by those in these lists of revoked ones (PEM)")
     add("--access", _folder, None, "DIR", "where users and keys are kept (default: ROOT/.ftpd/access)")
     add_flag("--insecure", "neither encryption nor log-in where other machines can connect: they can do everything")
     add(

@@ -73,11 +73,12 @@ class Server:
         self,
         store: Store,
         max_connections: int,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
         door: Door | None = None,
         max_per_source: int | None = None,
         limit_rate: int = 0,
     ) -> None:
+        """Serve a store; `tls` gives what a new connection is encrypted with."""
         door = door or Door()
         self._admission = Admission(max_per_source, needs_login=bool(door.methods))
         self._tls = tls
@@ -170,7 +171,7 @@ class Server:
                 visit = self._admission.enter(address[0])
                 admit = functools.partial(self._admit, visit)
                 if self._tls is not None:
-                    self._encrypt(sock, self._tls, visit, admit)
+                    self._encrypt(sock, self._tls(), visit, admit)
                     continue
                 try:
                     await loop.connect_accepted_socket(functools.partial(ChannelProtocol, admit), sock)

@@ -49,11 +49,13 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
-def ask_for_certificates(context: ssl.SSLContext, authorities: Path) -> None:
+def ask_for_certificates(context: ssl.SSLContext, authorities: Path, revoked: Path | None = None) -> None:
     """Let clients show a certificate that one of these authorities has signed. Who shows another one is cut.
 
+    So is, where there are lists of what is `revoked`, who shows one from it, or of an authority that has no list there.
+
     Raises:
-        IdentityError: the file can not be read.
+        IdentityError: a file can not be read.
     """
     try:
         context.load_verify_locations(authorities)
@@ -61,6 +63,12 @@ def ask_for_certificates(context: ssl.SSLContext, authorities: Path) -> None:
         what = exc.strerror if isinstance(exc, FileNotFoundError) else "there are no certificates in it"
         raise IdentityError(f"{authorities}: {what}") from exc
     context.verify_mode = ssl.CERT_OPTIONAL
+    if revoked is not None:
+        try:
+            context.load_verify_locations(revoked)
+        except (OSError, ssl.SSLError) as exc:
+            raise IdentityError(f"{revoked}: it can not be read as lists of revoked certificates") from exc
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
 
 
 def own_identity(folder: Path, host: str) -> tuple[Path, Path]:

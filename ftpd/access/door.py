@@ -3,11 +3,10 @@
 import asyncio
 import logging
 import os
-import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ftpd.access import shares
 from ftpd.access.credentials import PasswordChecker, is_token, token_id
@@ -23,11 +22,12 @@ WRONG_S = 1.0
 LOOK_S = 0.5
 """How often the users file is looked at, at most."""
 
+if TYPE_CHECKING:  # it takes a tenth of a second, and most servers know no certificates
+    from ftpd.access.certificates import Revocations, Shown
+
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Certificate = Mapping[str, object]
-"""As `ssl.SSLObject.getpeercert` gives it: empty unless it was verified."""
 
 
 class Login(NamedTuple):
@@ -40,8 +40,8 @@ class Login(NamedTuple):
     """What was kept of the password, if it was one: another one ends the log-in."""
     key: PublicKey | None = None
     """The key, if it was one."""
-    until: float | None = None
-    """When the certificate ends, if it was one."""
+    shown: "Shown | None" = None
+    """The certificate, if it was one."""
 
 
 class Challenge(NamedTuple):
@@ -101,8 +101,8 @@ class Door:
         del user, password, is_known
         raise wrong()
 
-    def by_certificate(self, certificate: Certificate) -> Login | None:
-        """Say whose certificate was shown in a handshake that is over; None if nobody's who is known."""
+    def by_certificate(self, certificate: bytes) -> Login | None:
+        """Say whose certificate (DER; empty for none) a handshake has verified; None if nobody's who is known."""
         del certificate
         return None
 
@@ -125,6 +125,8 @@ class UsersDoor(Door):
         self._is_fixed = is_fixed
         self.knows_certificates = False
         """Whether certificates of clients have been verified, and by whom we want."""
+        self.revocations: Revocations | None = None
+        """And which of them hold no more, where that is to be looked at."""
         self._users = load(file)
         self._seen = self._state()
         self._looked = time.monotonic()
@@ -149,7 +151,7 @@ class UsersDoor(Door):
         if login is None:
             return users.principal(ANONYMOUS_NAME) or NOBODY
         if login.token is None:
-            is_valid = _is_held(users.users.get(login.user), login)
+            is_valid = self._is_held(users.users.get(login.user), login)
             return (users.principal(login.user) if is_valid else None) or NOBODY
         token = users.tokens.get(login.token)
         if token is None or token.user != login.user or not users.is_valid(token):
@@ -200,14 +202,17 @@ class UsersDoor(Door):
             raise wrong()
         return Login(user, password=kept)
 
-    def by_certificate(self, certificate: Certificate) -> Login | None:
+    def by_certificate(self, certificate: bytes) -> Login | None:
         """See `Door.by_certificate`. Its name is that of a user, and it has only one."""
-        subject = cast("tuple[tuple[tuple[str, str], ...], ...]", certificate.get("subject", ()))
-        names = [value for part in subject for kind, value in part if kind == "commonName"]
-        if not self.knows_certificates or len(names) != 1 or names[0] == ANONYMOUS_NAME:
+        if not certificate or not self.knows_certificates:
             return None
-        login = Login(names[0], until=ssl.cert_time_to_seconds(str(certificate["notAfter"])))
-        return login if _is_held(self._fresh().users.get(login.user), login) else None
+        from ftpd.access.certificates import read_certificate  # noqa: PLC0415 (as above)
+
+        shown = read_certificate(certificate)
+        if shown is None or len(shown.names) != 1 or shown.names[0] == ANONYMOUS_NAME:
+            return None
+        login = Login(shown.names[0], shown=shown)
+        return login if self._is_held(self._fresh().users.get(login.user), login) else None
 
     async def by_key(self, challenge: Challenge | None, signature: str, certificate: bytes) -> Login:
         """See `Door.by_key`."""
@@ -225,10 +230,21 @@ class UsersDoor(Door):
             return None
         login = Login(challenge.user, key=key)
         # Only keys that somebody has vouched for are computed with: others might be made to take long.
-        if not certificate or not _is_held(self._fresh().users.get(challenge.user), login):
+        if not certificate or not self._is_held(self._fresh().users.get(challenge.user), login):
             return None
         proof = proof_of(challenge.user, challenge.client_nonce, challenge.server_nonce, certificate)
         return login if await asyncio.to_thread(is_signed, key, raw, proof) else None
+
+    def _is_held(self, user: User | None, login: Login) -> bool:
+        """Tell whether a user still has the key, the certificate or the password that somebody has logged in with."""
+        if user is None:
+            return False
+        if login.key is not None:
+            return any(parse_key(line)[:2] == login.key[:2] for line in user.keys)
+        if login.shown is not None:
+            is_revoked = self.revocations is not None and not self.revocations.holds(login.shown)
+            return time.time() < login.shown.until and not is_revoked
+        return login.password is not None and user.password == login.password
 
     def _fresh(self) -> Users:
         """Look at the file now: who logs in may have been given a token a moment ago."""
@@ -256,17 +272,6 @@ class UsersDoor(Door):
         except OSError:
             return ()
         return (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size)
-
-
-def _is_held(user: User | None, login: Login) -> bool:
-    """Tell whether a user still has the key, or the password, that somebody has logged in with."""
-    if user is None:
-        return False
-    if login.key is not None:
-        return any(parse_key(line)[:2] == login.key[:2] for line in user.keys)
-    if login.until is not None:
-        return time.time() < login.until
-    return login.password is not None and user.password == login.password
 
 
 def wrong() -> FtpdError:

@@ -12,7 +12,7 @@ import socket
 import ssl
 import struct
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from io import FileIO
 from typing import cast
 
@@ -123,10 +123,12 @@ class Channel:
         _tune(writer)
 
     @property
-    def peer_certificate(self) -> Mapping[str, object]:
-        """The certificate that the other side has shown in the handshake, if that has been verified."""
+    def peer_certificate(self) -> bytes:
+        """The certificate (DER) that the other side has shown in the handshake; empty unless it has been verified."""
         encrypted: ssl.SSLObject | None = self.writer.get_extra_info("ssl_object")
-        return (encrypted.getpeercert() if encrypted is not None else None) or {}
+        if encrypted is None or not encrypted.getpeercert():  # which is empty for one that has not
+            return b""
+        return encrypted.getpeercert(binary_form=True) or b""
 
     @property
     def peer(self) -> str:

@@ -76,7 +76,7 @@ class Service:
         self._closing.callback(workers.close)
         store = LocalStore(self.root, workers, durability=Durability.NONE, read_only=read_only)
         self._closing.push_async_callback(store.close)
-        server = Server(store, 100, tls, door, max_per_source, limit_rate)
+        server = Server(store, 100, None if tls is None else lambda: tls, door, max_per_source, limit_rate)
         [(_, self.port)] = await server.start("127.0.0.1", self.port)
         self._closing.push_async_callback(server.drain, 0.0)
 

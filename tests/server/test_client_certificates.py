@@ -30,14 +30,14 @@ class Authority(NamedTuple):
     @property
     def file(self) -> Path:
         """Its own certificate."""
-        return self.folder / "authority.pem"
+        return self.folder / f"{self.name.rfc4514_string()}.pem"
 
     @classmethod
-    def make(cls, folder: Path) -> "Authority":
+    def make(cls, folder: Path, name: str = "authority") -> "Authority":
         """Make one."""
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")])
-        authority = cls(folder, name, ec.generate_private_key(ec.SECP256R1()))
-        certificate = authority._builder(name, authority.key.public_key(), 3600).add_extension(
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        authority = cls(folder, subject, ec.generate_private_key(ec.SECP256R1()))
+        certificate = authority._builder(subject, authority.key.public_key(), 3600).add_extension(
             x509.BasicConstraints(ca=True, path_length=None), critical=True
         )
         authority.file.write_bytes(certificate.sign(authority.key, hashes.SHA256()).public_bytes(Encoding.PEM))
@@ -54,6 +54,23 @@ class Authority(NamedTuple):
         pem = builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
         file.write_bytes(pem + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return file
+
+    def revoke(self, *certificates: Path, seconds: float = 3600, days_old: float = 1, is_delta: bool = False) -> bytes:
+        """Make a list (PEM) of certificates that are good no more."""
+        now = dt.datetime.now(dt.UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.name)
+            .last_update(now - dt.timedelta(days=days_old))
+            .next_update(now + dt.timedelta(seconds=seconds))
+        )
+        if is_delta:
+            builder = builder.add_extension(x509.DeltaCRLIndicator(1), critical=True)
+        for file in certificates:
+            serial = x509.load_pem_x509_certificate(file.read_bytes()).serial_number
+            revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
+            builder = builder.add_revoked_certificate(revoked)
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, seconds: float) -> x509.CertificateBuilder:
         now = dt.datetime.now(dt.UTC)

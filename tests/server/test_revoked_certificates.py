@@ -1,0 +1,211 @@
+"""Client certificates that their authority has taken back: cut when they come, and ended where they are logged in."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.peer import Peer, ServerProcess, eventually, manage, served, server_environment
+from tests.server.test_client_certificates import Authority, connect
+
+MIB = 1024 * 1024
+
+
+class Service(NamedTuple):
+    """A server that looks at lists, and who makes them."""
+
+    server: ServerProcess
+    authority: Authority
+    lists: Path
+
+    def publish(self, data: bytes) -> None:
+        """Put another file in the place of the lists, in one step."""
+        new = self.lists.with_suffix(".new")
+        new.write_bytes(data)
+        new.replace(self.lists)
+
+    def lets_in(self, certificate: Path) -> bool:
+        """Tell whether a newcomer with this certificate is let in, rather than cut or a stranger."""
+        with contextlib.suppress(OSError), connect(self.server, certificate) as peer:
+            return bool(peer.ask({"cmd": "ls"})["ok"])
+        return False
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """A server with a list that has nobody in it."""
+    root, keys = tmp_path / "root", tmp_path / "keys"
+    root.mkdir()
+    keys.mkdir()
+    manage(root, "user", "add", "alice")
+    authority = Authority.make(keys)
+    lists = keys / "revoked.pem"
+    lists.write_bytes(authority.revoke())
+    with served(root, "--tls", "--client-ca", str(authority.file), "--client-crl", str(lists)) as server:
+        yield Service(server, authority, lists)
+
+
+def is_unauthorized(peer: Peer) -> bool:
+    """Ask for something, and tell whether that is refused for want of a log-in."""
+    reply = peer.ask({"cmd": "ls"})
+    return not reply["ok"] and bool(reply["error"]["code"] == "unauthorized")
+
+
+def test_revoked(service: Service) -> None:
+    """Who shows a revoked certificate is cut in the handshake; taken from the list, it is good again."""
+    revoked, good = service.authority.sign("alice"), service.authority.sign("alice")
+    service.publish(service.authority.revoke(revoked))
+    eventually(lambda: not service.lets_in(revoked), "the new list is read")
+    with pytest.raises(OSError), connect(service.server, revoked) as peer:  # noqa: PT011 (a reset, or an alert of TLS)
+        peer.ask({"cmd": "whoami"})
+    assert service.lets_in(good)
+    service.publish(service.authority.revoke(good))
+    eventually(lambda: service.lets_in(revoked), "the list does not have it any more")
+    assert not service.lets_in(good)
+
+
+def test_revoked_meanwhile(service: Service) -> None:
+    """Who is logged in by a certificate that is revoked is nobody at the next request, idle or not."""
+    revoked, good = service.authority.sign("alice"), service.authority.sign("alice")
+    idle, busy, other = (connect(service.server, certificate) for certificate in (revoked, revoked, good))
+    with idle, busy, other:
+        for peer in (idle, busy, other):
+            assert peer.ask({"cmd": "ls"})["ok"]
+        service.publish(service.authority.revoke(revoked))
+        eventually(lambda: is_unauthorized(busy), "the new list is read")
+        assert is_unauthorized(idle)
+        assert "nobody" == idle.ask({"cmd": "whoami"})["user"]
+        assert other.ask({"cmd": "ls"})["ok"]
+
+
+def test_an_upload_gets_no_name(service: Service) -> None:
+    """An upload under way when its certificate is revoked does not get its name."""
+    revoked = service.authority.sign("alice")
+    with connect(service.server, revoked) as peer, connect(service.server, revoked) as other:
+        peer.send({"cmd": "put", "filename": "late", "filesize": MIB, "id": 7}, bytes(MIB // 2))
+        assert other.ask({"cmd": "ls"})["ok"]
+        service.publish(service.authority.revoke(revoked))
+        eventually(lambda: is_unauthorized(other), "the new list is read")
+        peer.send_raw(bytes(MIB // 2))
+        assert "unauthorized" == peer.read()["error"]["code"]
+    assert not (service.server.root / "late").exists()
+
+
+@pytest.mark.parametrize("mistake", [b"", b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"])
+def test_a_mistake_changes_nothing(service: Service, mistake: bytes) -> None:
+    """A new file with a mistake is logged, and the old list stays in force: for who comes, and who is there."""
+    revoked, good = service.authority.sign("alice"), service.authority.sign("alice")
+    service.publish(service.authority.revoke(revoked))
+    eventually(lambda: not service.lets_in(revoked), "the new list is read")
+    with connect(service.server, good) as peer:
+        service.publish(mistake)
+        eventually(lambda: peer.ask({"cmd": "ls"})["ok"] and "old lists" in service.server.log, "the mistake is found")
+        assert peer.ask({"cmd": "ls"})["ok"]
+    assert service.lets_in(good)
+    assert not service.lets_in(revoked)
+
+
+def test_a_list_expires(service: Service) -> None:
+    """Once the list has expired nobody is logged in by a certificate, new or old, and a new one mends that."""
+    good = service.authority.sign("alice")
+    with connect(service.server, good) as peer:
+        service.publish(service.authority.revoke(seconds=2))
+        eventually(lambda: is_unauthorized(peer), "the list expires")
+        assert not service.lets_in(good)
+        eventually(lambda: is_unauthorized(peer) and "a list has expired" in service.server.log, "it is logged")
+        service.publish(service.authority.revoke())
+        eventually(lambda: peer.ask({"cmd": "ls"})["ok"], "the new list is read")
+        assert service.lets_in(good)
+        assert 1 == service.server.log.count("a list has expired")
+
+
+def test_an_authority_without_a_list(tmp_path: Path) -> None:
+    """Where there are lists, an authority that has none is not believed; several lists may be in the file."""
+    root = tmp_path / "root"
+    root.mkdir()
+    manage(root, "user", "add", "alice")
+    first, second = (Authority.make(tmp_path, name) for name in ("first", "second"))
+    authorities, lists = tmp_path / "authorities.pem", tmp_path / "lists.pem"
+    authorities.write_bytes(first.file.read_bytes() + second.file.read_bytes())
+    lists.write_bytes(first.revoke())
+    ours, theirs = first.sign("alice"), second.sign("alice")
+    with served(root, "--tls", "--client-ca", str(authorities), "--client-crl", str(lists)) as server:
+        service = Service(server, first, lists)
+        assert [True, False] == [service.lets_in(certificate) for certificate in (ours, theirs)]
+        service.publish(first.revoke(ours) + second.revoke())
+        eventually(lambda: service.lets_in(theirs), "the new lists are read")
+        assert not service.lets_in(ours)
+
+
+def test_new_authorities(tmp_path: Path) -> None:
+    """SIGHUP brings other authorities: certificates of the new one are good, those of the old one are not any more."""
+    root = tmp_path / "root"
+    root.mkdir()
+    manage(root, "user", "add", "alice")
+    old, new = (Authority.make(tmp_path, name) for name in ("old", "new"))
+    authorities = tmp_path / "authorities.pem"
+    authorities.write_bytes(old.file.read_bytes())
+    of_old, of_new = old.sign("alice"), new.sign("alice")
+    with served(root, "--tls", "--client-ca", str(authorities)) as server:
+        service = Service(server, old, authorities)
+        assert [True, False] == [service.lets_in(certificate) for certificate in (of_old, of_new)]
+        service.publish(b"none")
+        server.signal(signal.SIGHUP)
+        eventually(lambda: "old certificate stays" in server.log, "the mistake is found")
+        assert service.lets_in(of_old)
+        service.publish(new.file.read_bytes())
+        server.signal(signal.SIGHUP)
+        eventually(lambda: service.lets_in(of_new), "the new authority is read")
+        assert not service.lets_in(of_old)
+
+
+MISTAKES = {
+    "no file": "No such file",
+    "empty": "there is no list",
+    "with a certificate": "or something else",
+    "damaged": "list 2 is damaged",
+    "expired": "has expired",
+    "not yet valid": "not valid yet",
+    "of another authority": "no certificate in --client-ca has signed it",
+    "of one of the same name": "no certificate in --client-ca has signed it",
+    "a delta": "only some",
+    "without authorities": "--client-ca",
+    "in the served folder": "lies in the served folder",
+}
+
+
+@pytest.mark.parametrize("what", MISTAKES)
+def test_server_that_can_not_start(tmp_path: Path, what: str) -> None:
+    """Lists that can not be used are one line that says why, and exit status 2: nobody is let in unlooked at."""
+    root, keys = tmp_path / "root", tmp_path / "keys"
+    for folder in (root, keys, tmp_path / "other"):
+        folder.mkdir()
+    manage(root, "user", "add", "alice")
+    authority, other = Authority.make(keys), Authority.make(tmp_path / "other", "other")
+    good = authority.revoke()
+    data = {
+        "empty": b"",
+        "with a certificate": good + authority.file.read_bytes(),
+        "damaged": good + good.replace(b"A", b"B"),
+        "expired": authority.revoke(seconds=-60),
+        "not yet valid": authority.revoke(days_old=-0.5, seconds=86400),
+        "of another authority": other.revoke(),
+        "of one of the same name": other._replace(name=authority.name).revoke(),
+        "a delta": authority.revoke(is_delta=True),
+    }.get(what, good)
+    lists = (root if what == "in the served folder" else keys) / "lists.pem"
+    if what != "no file":
+        lists.write_bytes(data)
+    options = ["--tls", "--client-crl", str(lists)]
+    options += [] if what == "without authorities" else ["--client-ca", str(authority.file)]
+    done = subprocess.run(
+        [sys.executable, "-m", "ftpd", "--root", str(root), "--port", "0", *options],
+        capture_output=True, text=True, timeout=30, check=False, env=server_environment({}),
+    )  # fmt: skip
+    assert (2, "", 1) == (done.returncode, done.stdout, len(done.stderr.splitlines())), done.stderr
+    assert MISTAKES[what] in done.stderr
