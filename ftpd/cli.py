@@ -140,7 +140,7 @@ async def _sweep_until(stop: asyncio.Event, store: Store, every_s: float) -> Non
 
 async def _listen(server: Server, config: Config) -> list[tuple[str, int]]:
     try:
-        return await server.start(config.host, config.port)
+        return await server.start(config.host, config.port, config.proxy_from)
     except OSError as exc:
         where = f"{config.host} port {config.port}"
         raise ConfigError(f"can not listen on {where}: {_reason(exc)}") from exc

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftpd.log import LogFormat
+from ftpd.proxy import Network
 from ftpd.sandbox import Sandbox
 from ftpd.store.local import PARTIAL_TTL_S
 from ftpd.wire.messages import Durability
@@ -29,6 +30,7 @@ class Config:
     """None: as many as `ftpd.payload.workers` says."""
     max_per_source: int | None = None
     """None: as many as `ftpd.admission` says."""
+    proxy_from: tuple[Network, ...] = ()
     limit_rate: int = 0
     partial_ttl_s: float = PARTIAL_TTL_S
     log_format: LogFormat = LogFormat.TEXT
@@ -49,7 +51,9 @@ class Config:
 
     @property
     def is_public(self) -> bool:
-        """Whether other machines can connect. A name that is no address may be reached from anywhere."""
+        """Whether other machines can connect. A name that is no address, or a proxy, may be reached from anywhere."""
+        if self.proxy_from:
+            return True
         if self.host == "localhost":
             return False
         try:

@@ -1,6 +1,7 @@
 """The options of the server, on the command line and in the environment."""
 
 import argparse
+import ipaddress
 import math
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
@@ -13,6 +14,7 @@ from ftpd.amounts import parse_amount, parse_time
 from ftpd.config import Config
 from ftpd.log import LogFormat
 from ftpd.payload.workers import DISK_THREADS
+from ftpd.proxy import Network
 from ftpd.sandbox import Sandbox
 from ftpd.wire.messages import Durability
 
@@ -57,6 +59,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
         max_connections=args.max_connections,
         workers=args.workers,
         max_per_source=args.max_per_source,
+        proxy_from=args.proxy_from or (),
         limit_rate=args.limit_rate,
         partial_ttl_s=args.partial_ttl,
         log_format=args.log_format,
@@ -103,6 +106,7 @@ def _parser(config: Config) -> Parser:
     add("--max-connections", _count, config.max_connections, "N", "connections served at the same time")
     add("--workers", _workers, None, "N|auto", f"threads that move payload, on as many cores; auto: {DISK_THREADS}")
     add("--max-per-source", _count_or_none, None, "N", _PER_SOURCE)
+    add("--proxy-from", _networks, None, "CIDR[,CIDR]", "proxies that say where others come from (PROXY protocol)")
     add("--limit-rate", _amount, config.limit_rate, "RATE", "bytes in a second for all together, each way; 0: any")
     add("--partial-ttl", _duration, "7d", "TIME", "how long unfinished uploads are kept, as in 7d or 12h")
     add("--log-format", _choice(LogFormat), config.log_format, "text|json", "how log lines on standard error look")
@@ -155,6 +159,17 @@ def _folder(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("an empty name is no folder; use . for this one")
     return Path(text)
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    try:
+        networks = tuple(ipaddress.ip_network(part.strip()) for part in text.split(","))
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{exc}") from exc
+    if not all(network.prefixlen for network in networks):
+        msg = f"{text}: that is everybody, who could all say that they are somebody else"
+        raise argparse.ArgumentTypeError(msg)
+    return networks
 
 
 def _port(text: str) -> int:

@@ -8,7 +8,7 @@ import resource
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from typing import NamedTuple
 
 from ftpd.access.door import Door
@@ -20,6 +20,7 @@ from ftpd.commands.exchange import Budget, Common
 from ftpd.commands.uploads import Leases
 from ftpd.handshake import shake_hands
 from ftpd.payload.channel import Channel, ChannelProtocol
+from ftpd.proxy import HEADER_S, Network, Origin, ProxyError, is_proxy, receive_header
 from ftpd.session import Session
 from ftpd.store.base import Store
 from ftpd.wire.errors import ErrorCode
@@ -57,7 +58,7 @@ log = logging.getLogger(__name__)
 
 
 class _Handshake(NamedTuple):
-    """One that is under way."""
+    """One that is under way, or what a proxy says before it."""
 
     source: str
     began: float
@@ -103,8 +104,10 @@ class Server:
     def __repr__(self) -> str:
         return f"<Server {len(self._sessions)}/{self.max_connections} connections>"
 
-    async def start(self, host: str, port: int) -> list[tuple[str, int]]:
-        """Listen; port 0 picks one. Returns the addresses.
+    async def start(self, host: str, port: int, proxies: Sequence[Network] = ()) -> list[tuple[str, int]]:
+        """Listen; port 0 picks one. Connections from proxies begin with a word on whom they are for.
+
+        Returns the addresses.
 
         Raises:
             OSError: the address can not be used.
@@ -122,7 +125,7 @@ class Server:
         except OSError:
             self._close_listeners()
             raise
-        self._accepting = [loop.create_task(self._accept(listener)) for listener in self._listeners]
+        self._accepting = [loop.create_task(self._accept(listener, proxies)) for listener in self._listeners]
         return self.addresses
 
     @property
@@ -158,7 +161,7 @@ class Server:
         while self._listeners:
             self._listeners.pop().close()
 
-    async def _accept(self, listener: socket.socket) -> None:
+    async def _accept(self, listener: socket.socket, proxies: Sequence[Network]) -> None:
         """Let connections in, one by one.
 
         asyncio's own server accepts a whole backlog before it looks at any, and so runs out of descriptors first.
@@ -168,23 +171,44 @@ class Server:
             try:
                 await self._have_room()
                 sock, address = await loop.sock_accept(listener)
-                visit = self._admission.enter(address[0])
-                admit = functools.partial(self._admit, visit)
-                if self._tls is not None:
-                    self._encrypt(sock, self._tls(), visit, admit)
-                    continue
-                try:
-                    await loop.connect_accepted_socket(functools.partial(ChannelProtocol, admit), sock)
-                finally:
-                    self._forget(visit)
+                if is_proxy(address[0], proxies):
+                    self._begin(self._introduce(sock, Origin(*address[:2])), sock, address[0])
+                    await asyncio.sleep(0)  # most headers are there already: then it is known who is in a crowd
+                else:
+                    await self._meet(sock, address[0])
             except ConnectionError:  # gone before it was let in
                 continue
             except OSError as exc:
                 log.warning("nobody is let in for %g s: %s", PAUSE_S, exc)
                 await asyncio.sleep(PAUSE_S)
 
+    async def _introduce(self, sock: socket.socket, proxy: Origin) -> None:
+        """Hear from a proxy for whom it speaks, and let him in. Never raises."""
+        try:
+            async with asyncio.timeout(HEADER_S):
+                origin = await receive_header(sock) or proxy
+            await self._meet(sock, origin.host, origin)
+        except ProxyError as exc:
+            log.warning("a proxy has to say for whom it speaks: %s", exc, extra={"peer": f"{proxy.host}:{proxy.port}"})
+            sock.close()
+        except OSError as exc:  # TimeoutError is one
+            log.debug("a proxy said nothing: %s", str(exc) or "it took too long", extra={"outcome": "lost"})
+            sock.close()
+
+    async def _meet(self, sock: socket.socket, host: str, origin: Origin | None = None) -> None:
+        """Let somebody in."""
+        visit = self._admission.enter(host)
+        protocol = functools.partial(ChannelProtocol, functools.partial(self._admit, visit), origin)
+        if self._tls is not None:
+            self._encrypt(sock, self._tls(), visit, protocol)
+            return
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(protocol, sock)
+        finally:
+            self._forget(visit)
+
     def _encrypt(
-        self, sock: socket.socket, tls: ssl.SSLContext, visit: Visit, admit: Callable[[Channel], None]
+        self, sock: socket.socket, tls: ssl.SSLContext, visit: Visit, protocol: Callable[[], ChannelProtocol]
     ) -> None:
         """Let somebody in after a handshake, which must not keep others waiting.
 
@@ -194,17 +218,24 @@ class Server:
             sock.close()
             self._forget(visit)
             return
+        task = self._begin(shake_hands(sock, tls, protocol), sock, visit.source)
+        task.add_done_callback(lambda _: self._forget(visit))
+
+    def _begin(
+        self, meeting: Coroutine[object, object, None], sock: socket.socket, source: str
+    ) -> "asyncio.Task[None]":
+        """Begin what takes a while, and may be cancelled to make room."""
         loop = asyncio.get_running_loop()
-        task = loop.create_task(shake_hands(sock, tls, functools.partial(ChannelProtocol, admit)))
-        self._handshakes[task] = _Handshake(visit.source, loop.time())
+        task = loop.create_task(meeting)
+        self._handshakes[task] = _Handshake(source, loop.time())
 
         def end(task: "asyncio.Task[None]") -> None:
             del self._handshakes[task]
             if task.cancelled():  # perhaps before it took the socket
                 sock.close()
-            self._forget(visit)
 
         task.add_done_callback(end)
+        return task
 
     async def _have_room(self) -> None:
         """Wait until another handshake may begin. Who is silent can not keep others out.

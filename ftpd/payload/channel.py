@@ -58,7 +58,11 @@ _scratch = memoryview(bytearray(2 * STREAM_LIMIT))
 class ChannelProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
     """Feeds what arrives to a `StreamReader`, or to a `PayloadReader` while one is attached."""
 
-    def __init__(self, accepted: Callable[["Channel"], None] | None = None) -> None:
+    def __init__(
+        self, accepted: Callable[["Channel"], None] | None = None, origin: tuple[str, int] | None = None
+    ) -> None:
+        """Call `accepted` once there is a connection; `origin` is where it comes from, if not from its other end."""
+        self.origin = origin
         self.reader = asyncio.StreamReader(limit=STREAM_LIMIT)
         self.payload: PayloadReader | None = None
         self.ended = asyncio.Event()
@@ -133,7 +137,7 @@ class Channel:
     @property
     def peer(self) -> str:
         """The address of the other side, for logs."""
-        name = self.writer.get_extra_info("peername")
+        name = self._protocol.origin or self.writer.get_extra_info("peername")
         if not isinstance(name, tuple):
             return "?"
         host, port = str(name[0]), name[1]

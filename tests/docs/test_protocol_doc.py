@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ftpd import replies, requests, session, tls
+from ftpd import proxy, replies, requests, session, tls
 from ftpd.commands.table import COMMANDS
 from ftpd.config import DEFAULT_PORT
 from ftpd.payload import channel
@@ -184,8 +184,8 @@ async def test_every_limit_of_the_greeting_is_in_the_table(port: int) -> None:
 def test_timeouts_are_those_of_the_server() -> None:
     """The table of timeouts has the server's values, and the text about classic clients too."""
     values = [
-        requests.FIRST_FRAME_S, requests.IDLE_S, requests.HEADER_S, tls.HANDSHAKE_S, requests.STALL_S, requests.QUIET_S,
-        channel.LINGER_S,
+        requests.FIRST_FRAME_S, requests.IDLE_S, requests.HEADER_S, tls.HANDSHAKE_S, proxy.HEADER_S, requests.STALL_S,
+        requests.QUIET_S, channel.LINGER_S,
     ]  # fmt: skip
     assert requests.HEADER_S == session.LOGIN_S, "they share a row"
     assert [f"{value:g}" for value in values] == list(table(section("Timeouts"), "seconds"))
