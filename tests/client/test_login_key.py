@@ -1,10 +1,11 @@
 """`ftpc login --key`, with keys that ssh-keygen has made."""
 
 import asyncio
+import itertools
 import shutil
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from ftpd.certificate import make
 from ftpd.tls import pin_of
 from tests.client.command import Ftpc
 from tests.peer import ServerProcess, manage, served
+from tests.server.crowd import flood, place, quick_and_long
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="there is no ssh-keygen")
 
@@ -109,8 +111,15 @@ async def test_passphrase(url: str, keys: Path) -> None:
     assert [f"passphrase of {keys / 'locked'}: "] == asked
 
 
-async def test_somebody_in_between(url: str, server: ServerProcess, keys: Path, tmp_path: Path) -> None:
-    """Who is taken for the server, and hands everything on to it, gets in as nobody: his certificate is another one."""
+@quick_and_long(3, 1000)
+async def test_somebody_in_between(
+    url: str, server: ServerProcess, keys: Path, tmp_path: Path, tell: Callable[[str], None], count: int
+) -> None:
+    """Who is taken for the server, and hands everything on to it, gets in as nobody: his certificate is another one.
+
+    He does so from as many places as there are log-ins, so that each is looked at.
+    """
+    places = map(place, itertools.count())
     make(tmp_path / "cert.pem", tmp_path / "key.pem", "localhost")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
@@ -125,19 +134,27 @@ async def test_somebody_in_between(url: str, server: ServerProcess, keys: Path, 
         writer.close()
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there = await asyncio.open_connection("127.0.0.1", server.port, ssl=onward)
+        there = await asyncio.open_connection("127.0.0.1", server.port, ssl=onward, local_addr=(next(places), 0))
         await asyncio.gather(hand_on(reader, there[1]), hand_on(there[0], writer), return_exceptions=True)
 
     between = await asyncio.start_server(relay, "127.0.0.1", 0, ssl=context)
     port = between.sockets[0].getsockname()[1]
     fooled = f"ftpds://127.0.0.1:{port}#sha256:{pin_of(tmp_path / 'cert.pem')}"
     credentials = Credentials("", "alice", key=Key(keys / "ed25519"))
-    async with ftpc.connect(fooled, credentials=credentials, retries=0) as client:
-        with pytest.raises(RefusedError) as refused:
-            await client.whoami()
-    assert "unauthorized" == refused.value.code
-    assert b'"signature"' in passed, "it was signed, and that was of no use"
+
+    async def log_in() -> str:
+        async with ftpc.connect(fooled, credentials=credentials, retries=0) as client:
+            try:
+                return (await client.whoami()).user
+            except RefusedError as exc:
+                return exc.code
+
+    outcomes = await flood([log_in] * count, at_once=20)
+    signatures = passed.count(b'"signature"')
     between.close()
+    tell(f"{count} log-ins by key through somebody in between, {signatures} signatures: {dict(outcomes)}")
+    assert {"unauthorized": count} == outcomes
+    assert count == signatures, "all were signed, and that was of no use"
     async with ftpc.connect(url, credentials=credentials) as client:
         assert "alice" == (await client.whoami()).user
 
