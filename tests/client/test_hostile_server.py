@@ -256,3 +256,19 @@ async def test_digests_that_make_no_sense(tmp_path: Path, change: dict[str, obje
     async with scripted(answering({"stat": answer})) as address, connected(address) as client:
         with pytest.raises(ProtocolError):
             await client.put(path)
+
+
+@pytest.mark.parametrize(("index", "blamed"), [(1, ["b"]), (2, []), (2**40, []), (-1, []), (-(2**40), [])])
+async def test_objections_to_files_it_was_not_asked_about(tmp_path: Path, index: int, blamed: list[str]) -> None:
+    """A server that refuses a file by a number that none has is not believed: no other file is blamed for it.
+
+    The uploads themselves will show what is true.
+    """
+    refused = [{"index": index, "code": "exists", "message": "no"}]
+    answer = frame({"ok": True, "free": 10**9, "size": 0, "replaced": 0, "new_files": 2, "refused": refused, "more": 0})
+    files = [(str(tmp_path / name), name) for name in ("a", "b")]
+    for local, _ in files:
+        Path(local).write_bytes(b"x")
+    async with scripted(answering({"check": answer})) as address, connected(address) as client:
+        found = await client.check(files)
+    assert blamed == [Path(objection.local or "").name for objection in found]

@@ -11,7 +11,7 @@ import pytest
 
 from ftpd.payload.direct import Stretch
 from ftpd.payload.send import open_outlet
-from ftpd.payload.tls import MOST_FRUITLESS, MOST_RECORDS, Cipher, TlsSocket
+from ftpd.payload.tls import MOST_FRUITLESS, MOST_RECORDS, Cipher, FairLock, TlsSocket
 from ftpd.payload.tls_transport import TlsTransport
 from ftpd.payload.workers import Workers
 from ftpd.wire.limits import KIB, MIB
@@ -100,6 +100,42 @@ def test_damage_is_an_error_and_stays_one(contexts: Contexts, place: int) -> Non
         for _ in range(2):
             with pytest.raises(ConnectionError):
                 sock.recv_into(memoryview(bytearray(MIB)))
+
+
+async def test_whoever_waits_for_a_lock_is_next() -> None:
+    """Who lets go of the lock and wants it again at once does not get it before who has been waiting."""
+    lock, order = FairLock(), list[str]()
+
+    def wait() -> None:
+        with lock:
+            order.append("waited")
+
+    for _ in range(50):
+        with lock:
+            waiting = threading.Thread(target=wait)
+            waiting.start()
+            await eventually(lock._next.locked, "it waits")
+        with lock:
+            order.append("again")
+        waiting.join()
+    assert ["waited", "again"] * 50 == order
+
+
+def test_what_has_arrived_counts_though_nothing_can_be_sent(contexts: Contexts) -> None:
+    """When the peer is gone and something is still queued for it, what it sent before is read, and then the end."""
+    server, client, ours, theirs = pair(contexts)
+    room = memoryview(bytearray(KIB))
+    with ours:
+        sock = TlsSocket(ours, server, lambda: None)
+        for piece in (b"first", b"last"):
+            client.encrypt(piece)
+            client.flush(theirs)
+        theirs.close()
+        server.encrypt(b"nobody reads this")
+        with pytest.raises(OSError, match="Broken pipe"):
+            sock.flush()
+        assert b"firstlast" == bytes(room[: sock.recv_into(room)])
+        assert 0 == sock.recv_into(room)
 
 
 def test_nothing_but_noise_is_cut(contexts: Contexts) -> None:

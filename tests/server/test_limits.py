@@ -1,6 +1,7 @@
 """A full server: says `busy`, does not spin, does not stumble, and serves again when there is room."""
 
 import contextlib
+import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from ftpd.server import FILES_PER_CONNECTION
 from tests.peer import Peer, ServerProcess, code_of, eventually
-from tests.server.crowd import allow_files
+from tests.server.crowd import allow_files, files_of
+from tests.server.test_floods import encrypted
 
 WINDOW_S = 0.5
 """How long the processor time of a server that has nothing to do is watched."""
@@ -120,3 +123,29 @@ def test_more_uploads_than_file_descriptors(tmp_path: Path, peers: contextlib.Ex
         with server.connect() as peer:
             assert peer.ask({"cmd": "put", "filename": "file", "filesize": 3}, b"abc")["ok"]
         assert "Traceback" not in server.log
+
+
+@pytest.mark.parametrize("options", [(), ("--tls",)], ids=["plain", "tls"])
+def test_descriptors_of_busy_connections(tmp_path: Path, peers: contextlib.ExitStack, options: tuple[str, ...]) -> None:
+    """A connection has no more descriptors than are set aside for it, while a thread receives or sends for it."""
+    count, mib = 10, 1024 * 1024
+    with (tmp_path / "large").open("wb") as out:
+        out.truncate(256 * mib)
+    with ServerProcess(tmp_path, *options) as server:
+        connect: Callable[[], Peer] = functools.partial(encrypted, server) if options else server.connect
+        before = files_of(server)
+        crowd = [peers.enter_context(connect()) for _ in range(count)]
+        begun = [
+            peer.ask({"cmd": "begin", "filename": str(number), "filesize": 64 * mib})
+            for number, peer in enumerate(crowd)
+        ]
+        for peer, upload in zip(crowd, begun, strict=True):
+            chunk = {"cmd": "chunk", "upload": upload["upload"], "index": 0, "size": upload["chunk_size"]}
+            peer.send({**chunk, "digest": "00" * 32, "id": 1}, bytes(3 * mib))
+        eventually(lambda: files_of(server) - before > 3 * count, "threads receive")
+        assert files_of(server) - before <= count * (FILES_PER_CONNECTION + bool(options))
+        downloads = [peers.enter_context(connect()) for _ in range(count)]
+        for peer in downloads:
+            peer.send({"cmd": "get", "filename": "large"})
+            peer.read()
+        assert files_of(server) - before <= 2 * count * (FILES_PER_CONNECTION + bool(options))
