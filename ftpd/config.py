@@ -25,7 +25,8 @@ class Config:
     read_only: bool = False
     durability: Durability = Durability.FULL
     grace_s: float = 30.0
-    max_connections: int = 4096
+    max_connections: int | None = None
+    """None: as many as `ftpd.descriptors` says."""
     workers: int | None = None
     """None: as many as `ftpd.payload.workers` says."""
     max_per_source: int | None = None

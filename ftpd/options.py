@@ -12,6 +12,7 @@ from ftpd import __version__
 from ftpd.admission import MAX_PER_SOURCE
 from ftpd.amounts import parse_amount, parse_time
 from ftpd.config import Config
+from ftpd.descriptors import MAX_CONNECTIONS
 from ftpd.log import LogFormat
 from ftpd.payload.workers import DISK_THREADS
 from ftpd.proxy import Network
@@ -103,7 +104,7 @@ def _parser(config: Config) -> Parser:
         "what the reply to an upload promises: full: it is on the disk; none: the system has it",
     )
     add("--grace", _seconds, config.grace_s, "SECONDS", "how long running transfers may go on after SIGTERM")
-    add("--max-connections", _count, config.max_connections, "N", "connections served at the same time")
+    add("--max-connections", _count, None, "N", f"connections at the same time (default: {MAX_CONNECTIONS} or fewer)")
     add("--workers", _workers, None, "N|auto", f"threads that move payload, on as many cores; auto: {DISK_THREADS}")
     add("--max-per-source", _count_or_none, None, "N", _PER_SOURCE)
     add("--proxy-from", _networks, None, "CIDR[,CIDR]", "proxies that say where others come from (PROXY protocol)")

@@ -1,10 +1,8 @@
 """The server: listens, admits connections up to its limits, and ends them in good order."""
 
 import asyncio
-import contextlib
 import functools
 import logging
-import resource
 import socket
 import ssl
 from collections import Counter
@@ -18,6 +16,7 @@ from ftpd.access.rates import Rates
 from ftpd.admission import Admission, Visit
 from ftpd.commands.exchange import Budget, Common
 from ftpd.commands.uploads import Leases
+from ftpd.descriptors import MAX_CONNECTIONS, share_out
 from ftpd.handshake import shake_hands
 from ftpd.payload.channel import Channel, ChannelProtocol
 from ftpd.proxy import HEADER_S, Network, Origin, ProxyError, is_proxy, receive_header
@@ -29,18 +28,6 @@ from ftpd.wire.messages import encode_refusal
 
 BACKLOG = 1024
 """Connections the kernel queues while the loop is busy: a burst of clients that start at once."""
-
-RESERVED_FILES = 64
-"""Descriptors kept for what is not a connection: the listening sockets, the store's own, farewells, the log."""
-
-BATCH_FILES = 192
-"""And for small files that are being stored, unless descriptors are very few."""
-
-FEW_FILES = 1024
-
-FILES_PER_CONNECTION = 4
-"""Descriptors a busy connection needs: its socket, a file, for moments the file's folder, an upload in chunks. With
-TLS one more: the threads that decrypt and encrypt have their own."""
 
 MAX_FAREWELLS = 32
 """Connections that are being refused politely at the same time; beyond that they are cut."""
@@ -73,24 +60,24 @@ class Server:
     def __init__(
         self,
         store: Store,
-        max_connections: int,
+        max_connections: int | None = None,
         tls: Callable[[], ssl.SSLContext] | None = None,
         door: Door | None = None,
         max_per_source: int | None = None,
         limit_rate: int = 0,
     ) -> None:
-        """Serve a store; `tls` gives what a new connection is encrypted with."""
+        """Serve a store; `tls` gives what a new connection is encrypted with. None is what is usual."""
         door = door or Door()
         self._admission = Admission(max_per_source, needs_login=bool(door.methods))
         self._tls = tls
-        self.max_connections = min(max_connections, _affordable_connections(is_encrypted=tls is not None))
-        if self.max_connections < max_connections:
+        self.max_connections, working = share_out(max_connections, is_encrypted=tls is not None)
+        if self.max_connections < (max_connections or MAX_CONNECTIONS):
             log.warning("only %d connections: the limit of open files allows no more", self.max_connections)
         self._common = Common(
             Stores(store, Rates(limit_rate)),
             door,
             Presence(),
-            Budget(self.max_connections),
+            Budget(working, is_short=working < self.max_connections),
             Leases(),
             {"max_header": MAX_HEADER, "min_chunk": MIN_CHUNK, "max_uploads": MAX_UPLOADS},
         )
@@ -285,14 +272,3 @@ class Server:
         self._farewells.add(task)
         task.add_done_callback(self._farewells.discard)
         log.debug("turned away", extra={"peer": channel.peer, "outcome": "busy"})
-
-
-def _affordable_connections(*, is_encrypted: bool) -> int:
-    """Raise the limit of open files as far as we may, and give the connections it allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(ValueError, OSError):  # macOS says that it has no limit, and refuses it
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-    reserved = RESERVED_FILES + (BATCH_FILES if soft >= FEW_FILES else 0)
-    return max(1, (soft - reserved) // (FILES_PER_CONNECTION + is_encrypted))

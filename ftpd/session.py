@@ -157,12 +157,13 @@ class Session(Conversation):
         while (incoming := await self._requests.next()) is not None:
             self._payload = incoming.payload
             self._recognise()
-            if self._is_small_put(incoming.header):
-                await self._answer_puts(incoming.header)
-            elif self._is_small_get(incoming.header):
-                await self._answer_gets(incoming.header)
-            else:
-                await self._answer(incoming.header)
+            async with self.budget.working_on(incoming.header.get("cmd")):
+                if self._is_small_put(incoming.header):
+                    await self._answer_puts(incoming.header)
+                elif self._is_small_get(incoming.header):
+                    await self._answer_gets(incoming.header)
+                else:
+                    await self._answer(incoming.header)
             self._requests.reads_ahead = bool(self.uploads or self.joined)
             self._requests.watches_quiet = self.replies.has_held
             self.request_id = None  # what is said between two requests is no reply

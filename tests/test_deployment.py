@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ftpd.descriptors import MAX_CONNECTIONS
 from ftpd.options import parse
 from ftpd.tls import pin_of
 from tests.peer import PATIENCE_S, REPOSITORY, ServerProcess, manage
@@ -56,7 +57,7 @@ def test_unit_starts_the_server_as_it_is() -> None:
     assert {str(config.root), str(config.access)} <= {*state}
     assert config.is_public
     assert float(settings("TimeoutStopSec")[0]) > config.grace_s
-    assert int(settings("LimitNOFILE")[0]) // 4 - 256 > config.max_connections
+    assert int(settings("LimitNOFILE")[0]) // 4 - 256 > MAX_CONNECTIONS
 
 
 @functools.cache

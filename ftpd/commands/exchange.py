@@ -1,6 +1,9 @@
 """What a command may touch: the store, its request, and the conversation it is part of."""
 
+import asyncio
+import contextlib
 from abc import ABC, abstractmethod
+from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
 from ftpd.access.door import Challenge, Door, Login
@@ -26,11 +29,21 @@ class Transfer(NamedTuple):
     """When it began, if that was before its last command (`time.monotonic`)."""
 
 
-class Budget:
-    """How many files all conversations together may hold open between requests: descriptors are not endless."""
+AT_WORK = ("put", "get", "chunk", "md5", "sum")
+"""Commands that have files open for as long as their peer, or the disk, needs."""
 
-    def __init__(self, files: int) -> None:
+
+class Budget:
+    """How many files all conversations together may hold open: descriptors are not endless."""
+
+    def __init__(self, files: int, *, is_short: bool = False) -> None:
+        """So many between requests. Where there are more conversations, as many requests are worked on at once."""
         self.files = files
+        self._turns = asyncio.Semaphore(files) if is_short else None
+
+    def working_on(self, command: object) -> AbstractAsyncContextManager[None]:
+        """Wait for the turn of a request, and work on it within. Cancelling is safe."""
+        return contextlib.nullcontext() if self._turns is None or command not in AT_WORK else self._turns
 
     def take(self) -> bool:
         """Take one, if one is left."""

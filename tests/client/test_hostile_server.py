@@ -267,8 +267,8 @@ async def test_objections_to_files_it_was_not_asked_about(tmp_path: Path, index:
     refused = [{"index": index, "code": "exists", "message": "no"}]
     answer = frame({"ok": True, "free": 10**9, "size": 0, "replaced": 0, "new_files": 2, "refused": refused, "more": 0})
     files = [(str(tmp_path / name), name) for name in ("a", "b")]
-    for local, _ in files:
-        Path(local).write_bytes(b"x")
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"x")
     async with scripted(answering({"check": answer})) as address, connected(address) as client:
         found = await client.check(files)
     assert blamed == [Path(objection.local or "").name for objection in found]

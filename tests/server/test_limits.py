@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ftpd.server import FILES_PER_CONNECTION
+from ftpd.descriptors import FILES_PER_CONNECTION
 from tests.peer import Peer, ServerProcess, code_of, eventually
 from tests.server.crowd import allow_files, files_of
 from tests.server.test_floods import encrypted
@@ -149,3 +149,24 @@ def test_descriptors_of_busy_connections(tmp_path: Path, peers: contextlib.ExitS
             peer.send({"cmd": "get", "filename": "large"})
             peer.read()
         assert files_of(server) - before <= 2 * count * (FILES_PER_CONNECTION + bool(options))
+
+
+def test_more_connections_than_can_be_busy(tmp_path: Path, peers: contextlib.ExitStack) -> None:
+    """Who asks for more connections than there are descriptors for if all are busy has them, and requests wait in line.
+
+    What needs no files waits for nobody; and all come to their end.
+    """
+    mib, content = 1024 * 1024, bytes(1024 * 1024)
+    prefix = ("sh", "-c", 'ulimit -n 128; exec "$@"', "sh")
+    with ServerProcess(tmp_path, "--max-connections", "42", prefix=prefix) as server:
+        crowd = [peers.enter_context(server.connect()) for _ in range(42)]
+        assert ["served"] * 42 == [outcome_of(peer) for peer in crowd]
+        for number, peer in enumerate(crowd[1:]):
+            peer.send({"cmd": "put", "id": number, "filename": f"{number}", "filesize": mib}, content[: mib // 2])
+        eventually(lambda: len(server.temporaries()) >= 5, "some have begun")
+        assert "served" == outcome_of(crowd[0])
+        assert 5 >= len(server.temporaries())
+        for peer in crowd[1:]:
+            peer.send_raw(content[mib // 2 :])
+        assert [True] * 41 == [peer.read()["ok"] for peer in crowd[1:]]
+        assert "Traceback" not in server.log

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from ftpd.server import FILES_PER_CONNECTION
+from ftpd.descriptors import FILES_PER_CONNECTION, WORKING_SHARE
 from tests.peer import Peer, ServerProcess, eventually, frame
 from tests.server.crowd import allow_files, quick_and_long
 from tests.server.test_floods import encrypted
@@ -88,8 +88,9 @@ def test_idle_connections(
 ) -> None:
     """So many idle connections are kept without an error, each costs little memory, and others are served meanwhile."""
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    count = min(count, most_files // FILES_PER_CONNECTION - 2 * ACTIVE)  # where root can not raise that
-    allow_files(FILES_PER_CONNECTION * (count + 2 * ACTIVE))
+    most = most_files * WORKING_SHARE // (WORKING_SHARE + FILES_PER_CONNECTION + 1)
+    count = min(count, most - 5 * ACTIVE)  # where root can not raise that
+    allow_files(count + 2 * ACTIVE)
     (tmp_path / "file").write_bytes(bytes(MIB))
     limits = ("--max-connections", str(count + ACTIVE), "--max-per-source", "0")
     with ServerProcess(tmp_path, "-q", *limits, *options) as server, contextlib.ExitStack() as peers:
