@@ -142,6 +142,18 @@ def test_an_authority_without_a_list(tmp_path: Path) -> None:
         assert not service.lets_in(ours)
 
 
+@pytest.mark.parametrize("is_newest_first", [False, True])
+def test_the_newest_list_holds(service: Service, *, is_newest_first: bool) -> None:
+    """Of several lists of one authority the newest is in force, wherever it stands: in handshakes, and afterwards."""
+    back, gone = service.authority.sign("alice"), service.authority.sign("alice")
+    lists = [service.authority.revoke(back, days_old=2), service.authority.revoke(gone, days_old=1)]
+    with connect(service.server, gone) as peer:
+        assert peer.ask({"cmd": "ls"})["ok"]
+        service.publish(b"".join(reversed(lists) if is_newest_first else lists))
+        eventually(lambda: is_unauthorized(peer), "the new lists are read")
+    assert [True, False] == [service.lets_in(certificate) for certificate in (back, gone)]
+
+
 def test_new_authorities(tmp_path: Path) -> None:
     """SIGHUP brings other authorities: certificates of the new one are good, those of the old one are not any more."""
     root = tmp_path / "root"
