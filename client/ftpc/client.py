@@ -188,6 +188,7 @@ class Client:
         """
         from ftpc.transfer.loader import Loader
         from ftpc.transfer.preflight import Scout
+        from ftpc.transfer.repeat import Repeat
         from ftpc.transfer.tasks import Tally
         from ftpc.transfer.tree_upload import TreeUpload
 
@@ -203,7 +204,8 @@ class Client:
         item = Item(path, None, Phase.SENDING)
         loader = Loader(path, base, if_exists, preserve=preserve)
         scout = Scout(path, base, if_exists, self._is_begun) if check else None
-        upload = TreeUpload(loader, self._pool, put_large, Tally(item, progress, report), scout)
+        repeat = Repeat(base, if_exists, preserve=preserve)
+        upload = TreeUpload(loader, self._pool, put_large, Tally(item, progress, report), repeat, scout)
         async with shown(item, progress):
             return await upload.run()
 

@@ -11,12 +11,14 @@ from ftpd.store.base import (
     NO_GROWTH,
     Details,
     Growth,
+    Likeness,
     Listing,
     OpenChunk,
     SmallFile,
     Space,
     Store,
     StoredFile,
+    Twin,
     Upload,
     UploadPlan,
     Usage,
@@ -198,6 +200,10 @@ class MeteredStore(Store):
     async def read_small(self, paths: Sequence[RemotePath], room: int) -> Sequence[WholeFile | FtpdError | None]:
         """See `Store.read_small`."""
         return await self._store.read_small(paths, room)
+
+    async def same(self, files: Sequence[Twin]) -> Sequence[Likeness]:
+        """See `Store.same`."""
+        return await self._store.same(files)
 
     async def make_folder(self, path: RemotePath) -> bool:
         """See `Store.make_folder`."""

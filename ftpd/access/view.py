@@ -16,12 +16,14 @@ from ftpd.store.base import (
     NO_GROWTH,
     Details,
     Growth,
+    Likeness,
     Listing,
     OpenChunk,
     SmallFile,
     Space,
     Store,
     StoredFile,
+    Twin,
     Upload,
     UploadPlan,
     Usage,
@@ -111,6 +113,14 @@ class View(Store):
         with self._errors():
             answers = iter(await self._store.put_all(allowed) if allowed else ())
         return [plan if isinstance(plan, FtpdError) else self._outer(next(answers)) for plan in plans]
+
+    async def same(self, files: Sequence[Twin]) -> Sequence[Likeness]:
+        """See `Store.same`. Of what may not be read nothing is told: digests tell of content."""
+        readable = [Right.READ in self._principal.rights_at(file.path) for file in files]
+        allowed = [file._replace(path=self._full(file.path)) for file in itertools.compress(files, readable)]
+        with self._errors():
+            answers = iter(await self._store.same(allowed) if allowed else ())
+        return [next(answers) if may_read else Likeness.NO_FOLDER for may_read in readable]
 
     async def make_folder(self, path: RemotePath) -> bool:
         """See `Store.make_folder`."""

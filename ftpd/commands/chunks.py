@@ -1,6 +1,7 @@
 """`begin`, `join`, `chunk`, `commit`, `abort`: a file in chunks, each verified and confirmed as it arrives."""
 
 from ftpd.commands.exchange import Exchange, Transfer
+from ftpd.commands.ranges import ranges_of
 from ftpd.commands.uploads import ArrivingChunk, OpenUpload
 from ftpd.payload.direct import Stretch
 from ftpd.store.base import Upload, UploadPlan, incomplete, unknown_upload
@@ -49,7 +50,7 @@ async def begin(request: Begin, exchange: Exchange) -> Begun:
     if upload.name in exchange.uploads:  # resumed by the connection that has it
         exchange.take_upload(upload.name)
     opened = exchange.uploads[upload.name] = OpenUpload(upload, path, size, chunk_size)
-    have = _ranges(sorted(upload.leaves))
+    have = ranges_of(sorted(upload.leaves))
     begun = Begun(upload=upload.name, chunk_size=chunk_size, have=have, filename=str(path))
     if plan.chunk_size is not None:
         opened.user = exchange.principal.name
@@ -62,17 +63,6 @@ async def _open(name: str | None, plan: UploadPlan, exchange: Exchange) -> Uploa
     if name is None:
         return await exchange.store.begin(plan)
     return await exchange.store.resume(name, plan)
-
-
-def _ranges(indexes: list[int]) -> list[tuple[int, int]]:
-    """Write ascending numbers as ranges, first and last."""
-    ranges: list[tuple[int, int]] = []
-    for index in indexes:
-        if ranges and ranges[-1][1] == index - 1:
-            ranges[-1] = (ranges[-1][0], index)
-        else:
-            ranges.append((index, index))
-    return ranges
 
 
 async def join(request: Join, exchange: Exchange) -> Done:

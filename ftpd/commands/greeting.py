@@ -7,7 +7,8 @@ from ftpd.commands.exchange import Exchange
 from ftpd.wire.messages import VERSION, Algorithm, Greeting, Hello, Ping, Pong
 
 FEATURES = [
-    "check", "chunks", "if_exists", "join", "mkdir", "sum", *(f"sum:{algorithm.value}" for algorithm in Algorithm)
+    "check", "chunks", "if_exists", "join", "mkdir", "same", "sum",
+    *(f"sum:{algorithm.value}" for algorithm in Algorithm),
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from ftpd.commands.get import get
 from ftpd.commands.greeting import hello, ping
 from ftpd.commands.listing import ls, stat
 from ftpd.commands.put import put
+from ftpd.commands.same import same
 from ftpd.commands.share import share, shares, unshare
 from ftpd.commands.space import df
 from ftpd.wire import messages
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Command[Request]] = {
     "shares": _erase(Command(messages.ListShares, Right.NONE, shares)),
     "unshare": _erase(Command(messages.Unshare, Right.NONE, unshare)),
     "check": _erase(Command(messages.Check, Right.WRITE, check)),
+    "same": _erase(Command(messages.Same, Right.READ, same)),
     "put": _erase(Command(messages.Put, Right.WRITE, put)),
     "begin": _erase(Command(messages.Begin, Right.WRITE, begin)),
     "join": _erase(Command(messages.Join, Right.WRITE, join)),

@@ -10,6 +10,7 @@ visible, and what an upload had taken is given back by `discard`, `suspend` or `
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -64,6 +65,28 @@ class WholeFile(NamedTuple):
     details: Details
     tree: Tree
     data: Buffer
+
+
+class Twin(NamedTuple):
+    """A file that somebody has, and may have stored before."""
+
+    path: RemotePath
+    size: int
+    root: str
+    """In small letters."""
+    details: tuple[int, int, int] | None = None
+    """Modification time in seconds, nanoseconds on top of it, and mode, if they have to be the same as well."""
+
+
+class Likeness(Enum):
+    """What a store has in the place of a file."""
+
+    SAME = 0
+    """The very same content."""
+    OTHER = 1
+    """Something else, nothing, or what it would have to read first."""
+    NO_FOLDER = 2
+    """Not even the folder; or whoever asks may know of nothing that is in it."""
 
 
 class Space(NamedTuple):
@@ -395,6 +418,27 @@ class Store(ABC):
                 await upload.discard()
         except FtpdError as exc:
             return exc
+
+    async def same(self, files: Sequence[Twin]) -> Sequence[Likeness]:
+        """Tell which files are there already, going by the trees that are known without reading.
+
+        Those that are have nothing left to be done for them: they are as durable as if they had just been published.
+        """
+        return [await self._likeness(file) for file in files]
+
+    async def _likeness(self, file: Twin) -> Likeness:
+        try:
+            details, tree = await self.stat(file.path, sync=True)
+        except FtpdError:
+            pass
+        else:
+            is_same = tree is not None and (tree.size, tree.root) == (file.size, file.root)
+            return Likeness.SAME if is_same and file.details in {None, details[2:]} else Likeness.OTHER
+        try:
+            folder, _ = await self.stat(file.path.parent)
+        except FtpdError:
+            return Likeness.NO_FOLDER
+        return Likeness.OTHER if folder.type is EntryType.DIRECTORY else Likeness.NO_FOLDER
 
     @abstractmethod
     async def make_folder(self, path: RemotePath) -> bool:

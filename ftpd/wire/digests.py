@@ -5,6 +5,7 @@ and the leaves, so it names both the content and the way it was cut. BLAKE3: htt
 """
 
 import struct
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from blake3 import blake3
@@ -128,6 +129,14 @@ def chunk_count(size: int, chunk_size: int) -> int:
 def size_of_chunk(size: int, chunk_size: int, index: int) -> int:
     """Give the bytes in chunk `index` of a file."""
     return min(chunk_size, size - index * chunk_size)
+
+
+def digest_of_twins(files: Iterable[tuple[str, str]]) -> str:
+    """Give the digest over files of which two sides say that they are the same: over their names and roots.
+
+    It is that of the lines which programs for checksums print.
+    """
+    return blake3("".join(f"{root}  {name}\n" for name, root in files).encode()).hexdigest()
 
 
 def parse_digest(text: str, size: int = DIGEST_SIZE) -> bytes:

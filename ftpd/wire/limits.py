@@ -49,7 +49,7 @@ PAGE_ENTRIES = 512
 """Most entries in one page of a listing; fewer when their names are long."""
 
 MAX_CHECKED = 512
-"""Names in one `check`: each costs the server a look at its disk."""
+"""Names in one `check` or `same`: each costs the server a look at its disk."""
 
 MAX_SHARES = 100
 """Shares of one user. They stand in the file of users, which is read again whenever it has changed."""

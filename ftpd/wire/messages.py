@@ -144,6 +144,16 @@ class Check(Request, tag="check"):
     if_exists: IfExists = IfExists.OVERWRITE
 
 
+class Same(Request, tag="same"):
+    """Ask which files are there already: names, each with its size and root.
+
+    With `details`, one for each, these have to be the same as well: mtime, its nanoseconds, mode.
+    """
+
+    files: Annotated[list[tuple[str, int, str]], Meta(min_length=1, max_length=MAX_CHECKED)]
+    details: Annotated[list[tuple[int, Nanoseconds, Mode]], Meta(min_length=1, max_length=MAX_CHECKED)] | None = None
+
+
 class Put(Request, tag="put"):
     """Store one file whose bytes follow at once."""
 
@@ -348,6 +358,18 @@ class Checked(Reply):
     quota_files: int | None = None
     refused: list[Refused] = msgspec.field(default_factory=list)
     more: int = 0
+
+
+class Twins(Reply):
+    """Which of some files are there, the same to the last byte: ranges, first and last.
+
+    `digest` is over their names and roots, as the server has understood them (`ftpd.wire.digests.digest_of_twins`).
+    `no_folder` says that none of the folders is there that they would be in, or nothing in them may be known.
+    """
+
+    same: list[tuple[int, int]] = []
+    digest: str | None = None
+    no_folder: bool = False
 
 
 class Stored(Reply):

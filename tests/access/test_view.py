@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ftpd.access.rights import NOBODY, Grant, Principal, Right, Rights
 from ftpd.access.view import View
-from ftpd.store.base import OpenChunk, SmallFile, Store, UploadPlan
+from ftpd.store.base import Likeness, OpenChunk, SmallFile, Store, Twin, UploadPlan
 from ftpd.store.memory import MemoryStore
 from ftpd.wire.digests import hash_leaf, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
@@ -184,6 +184,18 @@ async def test_digests_are_content() -> None:
     assert tree is None
     _, tree = await View(store, somebody({"": frozenset({R})})).stat(at("file"))
     assert tree is not None
+
+
+@pytest.mark.parametrize("held", HELD)
+async def test_what_is_the_same_is_content(held: Rights) -> None:
+    """Who may not read a file is not told that it is the one he has, nor whether there is one, or a folder."""
+    store = await stored(["sub/file", "pub/file"])
+    view = View(store, somebody({"sub": held, "pub": frozenset({R})}))
+    names = ("sub/file", "pub/file", "sub/none", "sub/none/file", "pub/none", "pub/none/file")
+    found = await view.same([Twin(at(name), len(OLD), tree_of(OLD).root) for name in names])
+    known = [Likeness.SAME, Likeness.SAME, Likeness.OTHER, Likeness.NO_FOLDER, Likeness.OTHER, Likeness.NO_FOLDER]
+    hidden = [Likeness.NO_FOLDER if name.startswith("sub") and R not in held else None for name in names]
+    assert [hide or likeness for hide, likeness in zip(hidden, known, strict=True)] == found
 
 
 async def test_no_list_no_names() -> None:

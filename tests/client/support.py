@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import ftpc
 from ftpc.client import Client
+from ftpc.credentials import Credentials
 from ftpc.progress import Item, Phase
 from ftpc.trust import Trust
 from ftpd.access.door import Door
@@ -103,9 +104,11 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def connected(address: str, retries: int = 0, trust: Trust | None = None) -> AsyncIterator[Client]:
+async def connected(
+    address: str, retries: int = 0, trust: Trust | None = None, credentials: Credentials | None = None
+) -> AsyncIterator[Client]:
     """Give a client of the server at an address; unless told otherwise it takes every break for the end."""
-    async with ftpc.connect(address, retries=retries, trust=trust) as client:
+    async with ftpc.connect(address, retries=retries, trust=trust, credentials=credentials) as client:
         yield client
 
 

@@ -30,8 +30,14 @@ ENTRIES = [{"name": EVIL, "type": "file", "size": 1, "mtime": 0, "mode": 0}, {"n
         ({"md5": frame({"ok": True, "algo": "md5", "digest": EVIL}), "sum": refusal("x", EVIL)}, ["md5", "a"]),
         ({"md5": refusal("x", EVIL), "sum": frame({"ok": True, "algo": "md5", "digest": EVIL})}, ["md5", "a"]),
         ({"sum": frame({"ok": True, "algo": "sha256", "digest": EVIL})}, ["sum", "a"]),
-        ({"put": STORED}, ["put", "here"]),
-        ({"put": frame({"ok": True, "filename": EVIL, "filesize": 7, "root": EVIL})}, ["put", "here"]),
+        ({"stat": refusal("not_found", EVIL), "put": STORED}, ["put", "here"]),
+        (
+            {
+                "stat": refusal("not_found", EVIL),
+                "put": frame({"ok": True, "filename": EVIL, "filesize": 7, "root": EVIL}),
+            },
+            ["put", "here"],
+        ),
         ({"get": frame({**CONTENT, "length": EVIL})}, ["get", "a"]),
     ],
 )

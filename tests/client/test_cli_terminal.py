@@ -129,8 +129,8 @@ def test_locale_without_unicode(ftpc: Ftpc, env: dict[str, str]) -> None:
 
 def test_dumb_terminal(ftpc: Ftpc) -> None:
     """A terminal that can not move its cursor, and one where bars are not wanted, get plain text."""
-    ftpc.write("a")
     for options, env in (([], {"TERM": "dumb"}), (["--progress", "plain"], {}), (["-q"], {})):
+        ftpc.write("a", repr(options).encode())
         with Screen(ftpc, "put", "a", *options, env=env) as screen:
             assert 0 == screen.end()
         assert b"\x1b" not in screen.drawn

@@ -92,3 +92,23 @@ async def test_in_a_download(
     flip(proxy, "down", dice.randrange(300 + size) if dice.randrange(2) else dice.randrange(260), dice)
     await patient.get("a", folder / "b")
     assert content(size) == (folder / "b").read_bytes()
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+async def test_in_what_is_asked_about_a_folder(
+    service: Service, proxy: Proxy, patient: Client, folder: Path, dice: random.Random, direction: str
+) -> None:
+    """No bit that flips in the question which files are there, or in its answer, makes one count that is not."""
+    (folder / "tree").mkdir()
+    names = "acegikmoqs"  # in each of them a bit can flip that makes it another one
+    for name in names[::2]:
+        (folder / "tree" / name).write_bytes(b"")
+    async with connected(service.address) as client:
+        await client.put_tree(folder / "tree")
+    for name in names[1::2]:
+        (folder / "tree" / name).write_bytes(b"")
+    flip(proxy, direction, dice.randrange(900 if direction == "up" else 350), dice)
+    told: list[ftpc.TreeFile] = []
+    await patient.put_tree(folder / "tree", report=told.append)
+    assert len(names) == len(told)
+    assert {f"tree/{name}" for name in names} == {file.remote for file in told if file.error} | {*service.published()}

@@ -212,7 +212,10 @@ async def test_download_that_is_right(tmp_path: Path) -> None:
 async def test_upload_that_the_server_misunderstood(tmp_path: Path, answer: bytes) -> None:
     """A server that stored something else than what was sent is not believed."""
     (tmp_path / "a").write_bytes(b"data")
-    async with scripted(answering({"put": answer})) as address, connected(address) as client:
+    async with (
+        scripted(answering({"stat": refusal("not_found"), "put": answer})) as address,
+        connected(address) as client,
+    ):
         with pytest.raises(IntegrityError, match="something else"):
             await client.put(tmp_path / "a")
 

@@ -32,6 +32,7 @@ REPLIES: dict[str, dict[str, type[msgspec.Struct]]] = {
     "shares": {"reply": messages.SharePage, "share": messages.SharedPath},
     "unshare": {},
     "check": {"reply": messages.Checked, "refusal": messages.Refused},
+    "same": {"reply": messages.Twins},
     "put": {"reply": messages.Stored},
     "begin": {"reply": messages.Begun},
     "join": {},

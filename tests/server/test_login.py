@@ -57,6 +57,7 @@ REQUESTS: list[dict[str, object]] = [
     {"cmd": "abort", "upload": "x"},
     {"cmd": "mkdir", "path": "folder"},
     {"cmd": "check", "files": [["x", 9]]},
+    {"cmd": "same", "files": [["there", 0, "00" * 32]]},
     {"cmd": "df"},
     {"cmd": "get", "filename": "there"},
     {"cmd": "ls"},

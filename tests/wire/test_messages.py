@@ -22,6 +22,7 @@ FULL: dict[str, tuple[type[Request], Header]] = {
     "shares": (messages.ListShares, {"after": "s"}),
     "unshare": (messages.Unshare, {"share": "s"}),
     "check": (messages.Check, {"files": [["a", 3], ["b", None]], "if_exists": "fail"}),
+    "same": (messages.Same, {"files": [["a", 3, "r"]], "details": [[1, 999_999_999, 0o777]]}),
     "put": (
         messages.Put,
         {"filename": "a", "filesize": 3, "blake3": "b", "md5": "m", "sha256": "s", "if_exists": "rename",
@@ -211,6 +212,7 @@ REPLIES: list[messages.Reply] = [
         shares=[messages.SharedPath(share="s", user="u", path="p", rights=["read"], expires=1, count=2, used=1)],
         more=True,
     ),
+    messages.Twins(same=[(0, 3), (5, 5)], digest="d", no_folder=True),
     messages.Checked(size=1, replaced=2, new_files=3, free=4, used=5, quota=6, files=7, quota_files=8, more=9,
                      refused=[messages.Refused(index=0, code="exists", message="m")]),
     messages.Stored(filename="é/b", filesize=3, root="r", skipped=True),

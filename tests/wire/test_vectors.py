@@ -33,6 +33,7 @@ REPLIES: dict[str, type[messages.Reply]] = {
     "abort": messages.Done,
     "mkdir": messages.Made,
     "check": messages.Checked,
+    "same": messages.Twins,
     "df": messages.Disk,
     "get": messages.Content,
     "ls": messages.Page,

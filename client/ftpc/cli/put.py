@@ -133,7 +133,7 @@ def _tell_of(file: TreeFile, client: Client, terminal: Terminal) -> None:
         event = "folder" if file.is_folder else "done"
         terminal.json_data(event=event, **{key: getattr(file, key) for key in keys})
     elif file.skipped and terminal.verbose:
-        terminal.say(f"{file.local}: skipped, {file.remote} exists")
+        terminal.say(_skipped(file.local, file.remote, file.root))
     elif file.error is None and terminal.verbose:
         what = "a folder" if file.is_folder else f"{file.size} bytes, root {file.root}"
         terminal.say(f"{file.local} -> {client.address}/{file.remote}, {what}")
@@ -144,10 +144,8 @@ def tell_of_put(file: str, result: PutResult, client: Client, terminal: Terminal
     if terminal.json:
         terminal.json_data(event="done", local=file, **result._asdict())
         return
-    if result.identical:
-        terminal.say(f"{file}: the server has it already, the same to the last byte")
-    elif result.skipped:
-        terminal.say(f"{file}: skipped, {result.remote} exists")
+    if result.skipped:
+        terminal.say(_skipped(file, result.remote, result.root))
     elif terminal.verbose:
         terminal.say(f"{file} -> {client.address}/{result.remote}, {result.size} bytes, root {result.root}")
     if result.restarted:
@@ -157,6 +155,11 @@ def tell_of_put(file: str, result: PutResult, client: Client, terminal: Terminal
         terminal.say(f"{file}: {size_text(result.resumed)} of it were there already{kept}")
     if result.repaired:
         terminal.say(f"{file}: {count_text(result.repaired, 'chunk')} arrived damaged and were sent again")
+
+
+def _skipped(local: str, remote: str, root: str | None) -> str:
+    why = f"skipped, {remote} exists" if root is None else "the server has it already, the same to the last byte"
+    return f"{local}: {why}"
 
 
 def _is_folder(file: str) -> bool:

@@ -24,8 +24,15 @@ class Sent(NamedTuple):
     root: str | None
     """None of a folder."""
     frame: bytes
+    put: Put | None = None
+    """What was announced of it; None of a folder."""
     kind: type[Stored | Made] = Stored
     """What the reply will be."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file; 0 of a folder."""
+        return self.put.filesize if self.put is not None else 0
 
 
 class Load(NamedTuple):
@@ -56,7 +63,7 @@ class Loader:
             if isinstance(found, TreeFile):
                 load.other.append(found)
             elif found.is_folder:
-                load.folders.append(Sent(found, None, encode_request(Mkdir(path=found.remote)), Made))
+                load.folders.append(Sent(found, None, encode_request(Mkdir(path=found.remote)), kind=Made))
             else:
                 size += self._take(found, load)
             if size >= LOAD_BYTES or count >= LOAD_FILES:
@@ -98,7 +105,7 @@ class Loader:
         if self._preserve:
             request.mtime, request.mtime_ns = divmod(max(before.st_mtime_ns, 0), 1_000_000_000)
             request.mode = before.st_mode & 0o777
-        return Sent(local, tree.root, encode_request(request) + data)
+        return Sent(local, tree.root, encode_request(request) + data, request)
 
 
 _READ_ONLY = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)

@@ -9,11 +9,11 @@ from ftpc.connection import Connection
 from ftpc.errors import ConnectError, FtpcError, GarbledError, OthersRefusedError, RefusedError
 from ftpc.pool import Pool
 from ftpc.results import Objection
+from ftpc.transfer.pages import pages
 from ftpc.transfer.retry import is_temporary
 from ftpc.transfer.walk import Local, walk
 from ftpd.payload.workers import Workers
 from ftpd.wire.errors import ErrorCode
-from ftpd.wire.limits import KIB, MAX_CHECKED, MAX_HEADER
 from ftpd.wire.messages import Check, Checked, IfExists
 
 MOST_TOLD = 10
@@ -25,7 +25,6 @@ FIRST_FILES = 128
 LARGE_SHARE = 16
 """A folder is looked through when it has turned out to need this part of the room, the 16th: it may need all of it."""
 
-_PAGE_BYTES = MAX_HEADER - 4 * KIB
 _FILE_BYTES = 32
 """A file in the request without its name, with the longest size."""
 
@@ -45,6 +44,10 @@ IsBegun = Callable[[str, str], bool]
 
 def _candidate(local: str, remote: str, is_begun: IsBegun) -> Candidate:
     return Candidate(local, remote, None if is_begun(local, remote) else Path(local).stat().st_size)
+
+
+def _name_of(file: Candidate) -> str:
+    return file.remote
 
 
 class Preflight:
@@ -128,22 +131,6 @@ class Preflight:
         )
 
 
-def pages(files: Iterable[Candidate], first: int = MAX_CHECKED) -> Iterator[list[Candidate]]:
-    """Cut a job into what fits in one request; the first one has at most `first` files."""
-    page: list[Candidate] = []
-    room, most = _PAGE_BYTES, first
-    for file in files:
-        # JSON escapes nothing but quotes and backslashes in a name that is possible.
-        size = len(file.remote.encode()) + file.remote.count('"') + file.remote.count("\\") + _FILE_BYTES
-        if page and (len(page) == most or size > room):
-            yield page
-            page, room, most = [], _PAGE_BYTES, MAX_CHECKED
-        page.append(file)
-        room -= size
-    if page:
-        yield page
-
-
 class Scout:
     """Looks through a folder ahead of those who send it."""
 
@@ -152,7 +139,7 @@ class Scout:
         self.folder = folder
         self.preflight = Preflight(if_exists)
         self._is_begun = is_begun
-        self._pages = pages(self._files(remote), FIRST_FILES)
+        self._pages = pages(self._files(remote), _name_of, _FILE_BYTES, FIRST_FILES)
         self._page: list[Candidate] = []
         self.is_heard = False
         """Whether it is known what the server says of the first files."""
@@ -202,7 +189,7 @@ async def preflight(
     asked = Preflight(if_exists)
     try:
         async with pool.connection() as connection:
-            for page in pages(candidates):
+            for page in pages(candidates, _name_of, _FILE_BYTES):
                 await asked.ask(connection, page)
                 await asked.hear(connection, page)
                 if asked.room is None:

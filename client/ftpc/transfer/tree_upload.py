@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import itertools
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 from ftpc.connection import Connection
 from ftpc.errors import FtpcError, IntegrityError, RefusedError
@@ -16,11 +16,12 @@ from ftpc.pool import Pool
 from ftpc.results import Objection, PutResult, TreeFile, TreeResult
 from ftpc.transfer.loader import Load, Loader, Sent, failed
 from ftpc.transfer.preflight import Scout
+from ftpc.transfer.repeat import Probe, Question, Repeat
 from ftpc.transfer.retry import is_temporary, persist
 from ftpc.transfer.tasks import Tally, errors_of_a_group
 from ftpc.transfer.walk import Local
 from ftpd.wire.errors import ErrorCode
-from ftpd.wire.messages import Made, Stored
+from ftpd.wire.messages import Made, Reply, Stored
 
 MOST_LARGE = 8
 """Large files that are waiting for a connection while small ones go on."""
@@ -29,7 +30,8 @@ MOST_REPLIES = 256
 """Replies that are read at once."""
 
 MOST_PENDING = 1024
-"""Files that have been sent and not been answered; they are in memory, to be sent again after a break."""
+"""Files that have been sent or asked about and not been answered; they are in memory, to be sent again after a break.
+"""
 
 NO_FOLDERS = "a folder without files, and the server is too old to make it"
 
@@ -43,9 +45,10 @@ class TreeUpload:
         pool: Pool,
         put_large: Callable[[str, str], Awaitable[PutResult]],
         tally: Tally,
+        repeat: Repeat,
         scout: Scout | None = None,
     ) -> None:
-        """Send what a loader reads; with a scout only if the server has no objections."""
+        """Send what a loader reads and the server has not; with a scout only if the server has no objections."""
         self._loader = loader
         self._pool = pool
         self._put_large = put_large
@@ -53,10 +56,18 @@ class TreeUpload:
         self._scout = scout
         self._scouting: asyncio.Task[None] | None = None
         self._sending: set[asyncio.Task[None]] = set()
-        self._pending: deque[Sent] = deque()
+        self._repeat = repeat
+        self._pending: deque[Sent | Question | Probe] = deque()
+        """What has been sent and not been answered."""
+        self._asked = 0
+        """Files in those questions."""
+        self._other: list[Sent] = []
+        """Files that were asked about, and are to be sent."""
         self._large: deque[Local] = deque()
         self._load: Load | None = None
         self._is_read = False
+        self._has_begun = False
+        """Whether anything was sent."""
         self._is_sent = False
         """Whether nothing more is sent over the connection at hand."""
         self._changed = asyncio.Event()
@@ -105,11 +116,7 @@ class TreeUpload:
             raise
 
     async def _send(self, connection: Connection, large: asyncio.TaskGroup) -> None:
-        # On a long path the answer is not waited for: what is sent before it comes costs less than a round trip.
-        while self._scout is not None and not self._scout.is_heard and not connection.channel.is_far:
-            await self._change()
-        if self._pending:
-            await self._write(connection, [*self._pending])
+        await self._begin(connection)
         while not self._tally.result.is_ended:
             self._send_all_large(large)
             if self._large:
@@ -118,23 +125,58 @@ class TreeUpload:
                     await self._room_again.wait()
                 if self._pool.is_crowded:  # perhaps this is the only connection that there is for them
                     break
-                continue
-            while len(self._pending) >= MOST_PENDING:
-                await self._change()
-            await self._read_on()
-            if self._load is None or self._tally.result.is_ended:
+            elif not await self._go_on(connection):
                 break
-            # Nothing is lost if this ends in between: whoever goes on finds it.
-            load, self._load = self._load, None
-            sent = load.small + load.folders
-            self._pending += sent
-            self._large += load.large
-            for file in load.other:
-                self._tally.take(file)
-            self._changed.set()
-            await self._write(connection, sent)
         self._is_sent = True
         self._changed.set()
+
+    async def _begin(self, connection: Connection) -> None:
+        """Ask what is to be known first, or go on with what another connection has left."""
+        if not self._pending and self._repeat.probe is not None and not self._repeat.is_heard:
+            self._pending.append(self._repeat.probe)
+        if self._pending:
+            await self._write(connection, [*self._pending])
+        # On a long path the answers are not waited for: what is sent before they come costs less than a round trip.
+        while not connection.channel.is_far and not (self._is_cleared and self._repeat.is_heard):
+            await self._change()
+
+    @property
+    def _is_cleared(self) -> bool:
+        """Whether it is known what the server says of the first files, if that is asked."""
+        return self._scout is None or self._scout.is_heard
+
+    async def _go_on(self, connection: Connection) -> bool:
+        """Send some small files more, or wait until that may be done. Tells whether there may be others."""
+        if sent := self._other:
+            self._other = []
+            await self._post(connection, sent)
+        elif len(self._pending) + self._asked >= MOST_PENDING or (self._has_begun and not self._repeat.is_heard):
+            await self._change()
+        else:
+            await self._read_on()
+            if self._load is None or self._tally.result.is_ended:
+                if self._asked:
+                    await self._change()
+                return bool(self._asked or self._other)
+            await self._send_load(connection)
+        return True
+
+    async def _send_load(self, connection: Connection) -> None:
+        assert self._load is not None
+        # Nothing is lost if this ends in between: whoever goes on finds it.
+        load, self._load = self._load, None
+        self._has_begun = True
+        questions, small = self._repeat.part(load.small)
+        self._asked += sum(len(question.files) for question in questions)
+        self._large += load.large
+        for file in load.other:
+            self._tally.take(file)
+        await self._post(connection, [*questions, *small, *load.folders])
+
+    async def _post(self, connection: Connection, sent: Sequence[Sent | Question]) -> None:
+        self._pending += sent
+        self._changed.set()
+        await self._write(connection, sent)
 
     def _send_all_large(self, large: asyncio.TaskGroup) -> None:
         while self._large and self._room:
@@ -178,7 +220,7 @@ class TreeUpload:
         self._load = self._loader.next()
         self._is_read = self._load is None
 
-    async def _write(self, connection: Connection, sent: list[Sent]) -> None:
+    async def _write(self, connection: Connection, sent: Sequence[Sent | Question | Probe]) -> None:
         with connection.errors():
             connection.channel.write(b"".join(one.frame for one in sent))
             await connection.channel.drain()
@@ -210,13 +252,29 @@ class TreeUpload:
             self._look_ahead()
             self._changed.set()
 
-    def _judge_all(self, replies: Iterable[Stored | Made | RefusedError]) -> Iterator[TreeFile]:
+    def _judge_all(self, replies: Iterable[Reply | RefusedError]) -> Iterator[TreeFile]:
         for reply in replies:
             if isinstance(reply, RefusedError) and is_temporary(reply):
                 raise reply  # about the connection, or to be tried again: the file stays pending
-            yield self._judge(self._pending.popleft(), reply)
+            pending = self._pending[0]
+            if isinstance(pending, Sent):
+                self._pending.popleft()
+                yield self._judge(pending, reply)
+            elif isinstance(pending, Question):
+                there = self._take_answer(pending, reply)
+                self._pending.popleft()
+                yield from there
+            else:
+                self._pending.popleft()
+                self._repeat.hear(reply)
 
-    def _judge(self, sent: Sent, reply: Stored | Made | RefusedError) -> TreeFile:
+    def _take_answer(self, question: Question, reply: Reply | RefusedError) -> list[TreeFile]:
+        there, other = self._repeat.judge(question, reply)
+        self._asked -= len(question.files)
+        self._other += other
+        return [TreeFile(*sent.local[:2], sent.size, sent.root, skipped=True) for sent in there]
+
+    def _judge(self, sent: Sent, reply: Reply | RefusedError) -> TreeFile:
         path, remote, is_folder = sent.local
         if isinstance(reply, RefusedError):
             if is_folder and reply.code == ErrorCode.UNKNOWN_COMMAND:
@@ -224,6 +282,7 @@ class TreeUpload:
             return failed(sent.local, reply)
         if isinstance(reply, Made):
             return TreeFile(path, remote, 0, is_folder=True)
+        assert isinstance(reply, Stored)
         if not reply.skipped and reply.root != sent.root:
             return failed(sent.local, IntegrityError(f"{path}: the server stored something else"))
         return TreeFile(path, reply.filename, reply.filesize, reply.root, reply.skipped)

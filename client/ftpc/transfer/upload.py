@@ -44,7 +44,7 @@ async def upload_file(
             if source.size > SMALL_PUT:
                 return await _chunked(connection, source, plan, job, item, progress)
             same = None
-            if _may_be_there(source, plan, job):
+            if _may_be_there(connection, source, plan, job):
                 await ask_for_tree(connection, plan.remote)
                 same = await compare(connection, source, plan.remote, item, progress, preserve=plan.preserve)
             return same or await _put(connection, source, plan)
@@ -53,9 +53,13 @@ async def upload_file(
         raise
 
 
-def _may_be_there(source: LocalSource, plan: Plan, job: UploadJob) -> bool:
-    """Tell whether it is worth asking if the server has the file already."""
-    return plan.if_exists is IfExists.OVERWRITE and source.size > SMALL_FILE and job.upload is None
+def _may_be_there(connection: Connection, source: LocalSource, plan: Plan, job: UploadJob) -> bool:
+    """Tell whether it is worth asking if the server has the file already.
+
+    On a long path a small one is there before an answer could be.
+    """
+    is_quick = source.size <= SMALL_FILE and connection.channel.is_far
+    return plan.if_exists is IfExists.OVERWRITE and job.upload is None and not is_quick
 
 
 async def _put(connection: Connection, source: LocalSource, plan: Plan) -> Stored:
@@ -123,7 +127,7 @@ async def _open(
     connection: Connection, source: LocalSource, plan: Plan, job: UploadJob, view: tuple[Item, Progress]
 ) -> Begun | Stored:
     """Open the upload, unless the server has the file already."""
-    if not _may_be_there(source, plan, job):
+    if not _may_be_there(connection, source, plan, job):
         return await _begin(connection, source, plan, job)
     await ask_for_tree(connection, plan.remote)
     if not connection.channel.is_far:

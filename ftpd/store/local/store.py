@@ -18,11 +18,13 @@ from ftpd.store.base import (
     NO_GROWTH,
     Details,
     Growth,
+    Likeness,
     Listing,
     SmallFile,
     Space,
     Store,
     StoredFile,
+    Twin,
     Upload,
     UploadPlan,
     Usage,
@@ -31,6 +33,7 @@ from ftpd.store.base import (
 from ftpd.store.loaded import LoadedFile
 from ftpd.store.local.batch import Batch
 from ftpd.store.local.beneath import Beneath
+from ftpd.store.local.comparing import Comparison
 from ftpd.store.local.details import check_regular, details_of
 from ftpd.store.local.digests import DigestCache, State, was_written_to
 from ftpd.store.local.errors import os_errors
@@ -149,6 +152,11 @@ class LocalStore(Store):
     async def read_small(self, paths: Sequence[RemotePath], room: int) -> Sequence[WholeFile | FtpdError | None]:
         """See `Store.read_small`."""
         return await self.workers.disk(Reading(self._root, self._digests, paths).read, room)
+
+    async def same(self, files: Sequence[Twin]) -> Sequence[Likeness]:
+        """See `Store.same`."""
+        sync = self.durability is Durability.FULL and not self.read_only
+        return await self.workers.batch(Comparison(self._root, self._digests, files, sync=sync).compare)
 
     async def make_folder(self, path: RemotePath) -> bool:
         """See `Store.make_folder`."""
