@@ -22,7 +22,9 @@ class Line:
         self.cut_at: int | None = None
         self.hold_at: int | None = None
         self.held = asyncio.Event()
-        """Set when one of the connections waits at `hold_at`."""
+        """Set when a connection waits at `hold_at`."""
+        self.holds_one = False
+        """Whether it is the only one that waits; if not, all do that have something to pass on."""
         self.moved = asyncio.Event()
         """Set with all that is passed on."""
         self.go = asyncio.Event()
@@ -41,7 +43,7 @@ class Line:
                 piece = bytearray(data[start:end])
                 if self.cut_at == self.count:
                     raise ConnectionAbortedError
-                if self.hold_at is not None and self.hold_at <= self.count and not self.held.is_set():
+                if self._is_to_wait():
                     self.held.set()
                     await self.go.wait()
                 if self.flip_at == self.count:
@@ -52,6 +54,11 @@ class Line:
                 self.shares[place] += len(piece)
                 self.moved.set()
         writer.write_eof()
+
+    def _is_to_wait(self) -> bool:
+        if self.hold_at is None or not self.holds_one:
+            return self.hold_at == self.count
+        return self.hold_at <= self.count and not self.held.is_set()
 
     def _cuts(self, size: int) -> list[tuple[int, int]]:
         """Cut what has come where something is to happen."""

@@ -60,7 +60,7 @@ async def test_none_has_two_chunks_while_another_has_none(service: Service, prox
     (folder / "source").write_bytes(content(4 * CHUNK))
     async with connected(service.address) as client:
         await client.put(folder / "source", "a")
-    proxy.down.hold_at = 10_000  # in the first chunk
+    proxy.down.hold_at, proxy.down.holds_one = 10_000, True  # in the first chunk
     async with ftpc.connect(proxy.address, streams=4) as client:
         getting = asyncio.create_task(client.get("a", folder / "b"))
         await proxy.down.held.wait()
