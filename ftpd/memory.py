@@ -8,6 +8,7 @@ from ftpd.wire.limits import MIB
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
 """Parameters of `mallopt(3)`, malloc.h."""
 
 _MMAP_BYTES = MIB
@@ -21,7 +22,8 @@ def keep_freed_memory() -> None:
     By default glibc gives a buffer of 128 KiB and more back to the kernel when it is freed, so that each page of the
     next one is fetched and cleared anew: two page faults for each small file that arrives, 20,000 for 10,000 files of
     4 KiB instead of 50, and 3 to 9 % of the server's processor time (`ps -o min_flt,time PID`, before and after an
-    upload). Other C libraries are left alone.
+    upload). And all threads share it: by default each has a part of its own, with freed memory that no other can use,
+    some 15 MiB after 100,000 connections. Other C libraries are left alone.
     """
     if sys.platform != "linux":
         return
@@ -29,3 +31,4 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_ARENA_MAX, 1)

@@ -69,11 +69,17 @@ class ChannelProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
         self.fed = 0
         """Bytes that the `StreamReader` has been given so far."""
         self._accepted = accepted
-        super().__init__(self.reader, self._start if accepted else None)
+        # It would keep what it calls for ever: with that, no connection would be freed before a collection of garbage.
+        super().__init__(self.reader, client_connected_cb=None)
 
-    def _start(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        assert self._accepted is not None
-        self._accepted(Channel(reader, writer, self))
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take note that the connection is there (called by the transport)."""
+        super().connection_made(transport)
+        if self._accepted is not None:
+            assert isinstance(transport, asyncio.WriteTransport)
+            accepted, self._accepted = self._accepted, None
+            writer = asyncio.StreamWriter(transport, self, self.reader, asyncio.get_running_loop())
+            accepted(Channel(self.reader, writer, self))
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Say where the next bytes go (called by the transport)."""

@@ -155,6 +155,8 @@ class PayloadReader:
         if self._buffer is not None:
             _give_back(memoryview(self._buffer))
             self._buffer = None
+        # Both lead back here: a connection that is over is to be freed without a collection of garbage.
+        self._on_complete = self._error = None
 
     def get_buffer(self) -> memoryview:
         """Offer room for the next bytes, never more than what is left of the payload."""
