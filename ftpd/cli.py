@@ -16,8 +16,9 @@ from ftpd import __version__
 from ftpd.config import Config, ConfigError, check_root
 from ftpd.entrance import USERS, Entrance, open_entrance
 from ftpd.log import set_up
-from ftpd.memory import keep_freed_memory
+from ftpd.memory import keep_freed_memory, memory_limit
 from ftpd.options import EXIT_USAGE, parse
+from ftpd.payload.buffers import BUFFER_BUDGET, buffers
 from ftpd.payload.files import memory_devices
 from ftpd.payload.journal import boot_id
 from ftpd.payload.workers import DISK_THREADS, Workers
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = parse(arguments, os.environ)
     set_up(config.log_format, _level(config.verbosity))
     keep_freed_memory()
+    buffers.budget = min(BUFFER_BUDGET, memory_limit() // 4)
     gc.set_threshold(20_000)  # a few dozen small files are the 700 objects of the default: some 5 % of processor time
     try:
         check_root(config)

@@ -1,8 +1,12 @@
-"""Memory of the server's process: freed buffers are kept for the next ones."""
+"""Memory of the server's process: how much there is, and that freed buffers are kept for the next ones."""
 
 import contextlib
 import ctypes
+import os
+import resource
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 from ftpd.wire.limits import MIB
 
@@ -10,6 +14,10 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 """Parameters of `mallopt(3)`, malloc.h."""
+
+_GROUPS = Path("/sys/fs/cgroup")
+_LIMITS = ("memory.max", "memory.high", "memory.limit_in_bytes")
+"""Files of a group of processes: two of cgroups(7) version 2, of which the second slows down, and one of version 1."""
 
 _MMAP_BYTES = MIB
 """Payload buffers of that size and more go back at once, as before: each connection may have two (`PayloadReader`)."""
@@ -32,3 +40,35 @@ def keep_freed_memory() -> None:
         mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
         mallopt(_M_ARENA_MAX, 1)
+
+
+def memory_limit(mine: Path = Path("/proc/self/cgroup"), groups: Path = _GROUPS) -> int:
+    """Give the bytes that the process may use: the least of what the machine has and what `RLIMIT_AS` and groups allow.
+
+    Groups are those of cgroups(7), in which containers and systemd's `MemoryMax=` keep processes. `mine` says in which
+    we are, `groups` is where they are mounted.
+    """
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_limits_of_groups(mine, groups)]
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if soft != resource.RLIM_INFINITY:
+        limits.append(soft)
+    return min(limits)
+
+
+def _limits_of_groups(mine: Path, groups: Path) -> Iterator[int]:
+    with contextlib.suppress(OSError):
+        for line in mine.read_text(encoding="utf-8").splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers and "memory" not in controllers.split(","):
+                continue
+            # A container may see less of the tree than its path tells: what it does see begins with its own group.
+            group = groups / controllers / path.lstrip("/")
+            for folder in (group, *group.parents):
+                if folder.is_relative_to(groups / controllers):
+                    yield from _limits_in(folder)
+
+
+def _limits_in(folder: Path) -> Iterator[int]:
+    for name in _LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # it is not there, or says "max"
+            yield int((folder / name).read_text(encoding="ascii"))

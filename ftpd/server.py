@@ -18,16 +18,20 @@ from ftpd.commands.exchange import Budget, Common
 from ftpd.commands.uploads import Leases
 from ftpd.descriptors import MAX_CONNECTIONS, share_out
 from ftpd.handshake import shake_hands
+from ftpd.memory import memory_limit
 from ftpd.payload.channel import Channel, ChannelProtocol
 from ftpd.proxy import HEADER_S, Network, Origin, ProxyError, is_proxy, receive_header
 from ftpd.session import Session
 from ftpd.store.base import Store
 from ftpd.wire.errors import ErrorCode
-from ftpd.wire.limits import MAX_HEADER, MAX_UPLOADS, MIN_CHUNK
+from ftpd.wire.limits import KIB, MAX_HEADER, MAX_UPLOADS, MIN_CHUNK
 from ftpd.wire.messages import encode_refusal
 
 BACKLOG = 1024
 """Connections the kernel queues while the loop is busy: a burst of clients that start at once."""
+
+MEMORY_PER_CONNECTION = 128 * KIB
+"""What one may need besides its part of the buffers, if half of the memory is for that."""
 
 MAX_FAREWELLS = 32
 """Connections that are being refused politely at the same time; beyond that they are cut."""
@@ -70,9 +74,10 @@ class Server:
         door = door or Door()
         self._admission = Admission(max_per_source, needs_login=bool(door.methods))
         self._tls = tls
-        self.max_connections, working = share_out(max_connections, is_encrypted=tls is not None)
+        by_files, working = share_out(max_connections, is_encrypted=tls is not None)
+        self.max_connections = min(by_files, max(1, memory_limit() // 2 // MEMORY_PER_CONNECTION))
         if self.max_connections < (max_connections or MAX_CONNECTIONS):
-            log.warning("only %d connections: the limit of open files allows no more", self.max_connections)
+            log.warning("only %d connections: the limits of files and memory allow no more", self.max_connections)
         self._common = Common(
             Stores(store, Rates(limit_rate)),
             door,

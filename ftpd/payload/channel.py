@@ -16,6 +16,7 @@ from collections.abc import Callable
 from io import FileIO
 from typing import cast
 
+from ftpd.payload.buffers import buffers
 from ftpd.payload.direct import DIRECT_SIZE, MOST_DIRECT
 from ftpd.payload.receive import PayloadReader
 from ftpd.payload.tls import TlsSocket
@@ -24,10 +25,19 @@ from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.frames import decode_length
 from ftpd.wire.limits import KIB, LENGTH_SIZE, MAX_HEADER
 
-STREAM_LIMIT = 128 * KIB
-"""Bytes the `StreamReader` holds before it pauses (at twice that): a few headers, a small file."""
+STREAM_LIMIT = 8 * KIB
+"""Bytes the `StreamReader` holds before it pauses (at twice that), but for its last read: a few headers."""
 
-MOST_ARRIVED = 8 * STREAM_LIMIT
+READ_SIZE = 256 * KIB
+"""What is read at once where it is not known what it is: dozens of small files."""
+
+SHORT_READ = 4 * KIB
+"""What is read at once when memory is short: any header but long ones."""
+
+ENOUGH = READ_SIZE // 2
+"""With so much that has arrived there is no need to look for more."""
+
+MOST_ARRIVED = 4 * READ_SIZE
 """More than the `StreamReader` ever holds, with its last read and what was returned."""
 
 LINGER_S = 2.0
@@ -52,7 +62,7 @@ LONG_S = 0.02
 """Round trip from which a path counts as long: networks within a city are below it, other continents far above."""
 
 # One for all connections: what arrives in it is copied out before anything else can happen.
-_scratch = memoryview(bytearray(2 * STREAM_LIMIT))
+_scratch = memoryview(bytearray(READ_SIZE))
 
 
 class ChannelProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
@@ -68,6 +78,8 @@ class ChannelProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
         self.ended = asyncio.Event()
         self.fed = 0
         """Bytes that the `StreamReader` has been given so far."""
+        self._used = 0
+        """How many of them are counted no more (`Buffers.waiting`)."""
         self._accepted = accepted
         # It would keep what it calls for ever: with that, no connection would be freed before a collection of garbage.
         super().__init__(self.reader, client_connected_cb=None)
@@ -86,17 +98,25 @@ class ChannelProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
         del sizehint
         if self.payload is not None and not self.payload.missing:
             self.payload = None  # the last of it was read directly
-        return _scratch if self.payload is None else self.payload.get_buffer()
+        if self.payload is None:
+            return _scratch[:SHORT_READ] if buffers.are_short else _scratch
+        return self.payload.get_buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take the bytes that have arrived (called by the transport)."""
         if self.payload is None:
             self.reader.feed_data(_scratch[:nbytes])
             self.fed += nbytes
+            buffers.waiting += nbytes
             return
         self.payload.buffer_updated(nbytes)
         if not self.payload.missing:
             self.payload = None
+
+    def use_up(self, place: int) -> None:
+        """Take note that all that was fed up to there has been used."""
+        buffers.waiting -= max(place - self._used, 0)
+        self._used = max(place, self._used)
 
     def eof_received(self) -> bool | None:
         """Take note that the peer sends no more (called by the transport)."""
@@ -107,6 +127,7 @@ class ChannelProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Take note that the connection is gone (called by the transport)."""
         self.ended.set()
+        self.use_up(self.fed)
         self._fail_payload(exc)
         # A reset would make the stream forget what has arrived before it: whole requests, or the reason for it.
         super().connection_lost(None if isinstance(exc, ConnectionError) else exc)
@@ -180,7 +201,8 @@ class Channel:
 
     async def read_arrived(self) -> bytes:
         """Read what has arrived already, without waiting for anything. What is not used is to be given to `return_`."""
-        if len(self._returned) >= STREAM_LIMIT:  # enough to go on with
+        self._use_up()
+        if len(self._returned) >= ENOUGH:
             data, self._returned = self._returned, b""
             return data
         return await self._read_some(MOST_ARRIVED) if self._returned or self._protocol.fed > self._taken else b""
@@ -190,7 +212,12 @@ class Channel:
         assert not self._returned
         self._returned = data
 
+    def _use_up(self) -> None:
+        """Whoever reads again has used what he was given before."""
+        self._protocol.use_up(self._taken - len(self._returned))
+
     async def _read(self, size: int) -> bytes:
+        self._use_up()
         data = self._returned[:size]
         if len(data) < size:
             try:
@@ -203,6 +230,7 @@ class Channel:
 
     async def _read_some(self, limit: int) -> bytes:
         """Read what there is; wait for the first byte only."""
+        self._use_up()
         data, self._returned = self._returned[:limit], self._returned[limit:]
         if not data or (len(data) < limit and self._protocol.fed > self._taken):
             more = await self.reader.read(limit - len(data))
@@ -242,6 +270,7 @@ class Channel:
             room[:count] = head[:count]
             payload.buffer_updated(count)
             head = head[count:]
+        self._use_up()
         if payload.missing:
             if self.reader.at_eof():
                 payload.fail(
@@ -347,7 +376,7 @@ class Channel:
                 if self.writer.can_write_eof():
                     self.writer.write_eof()
                 left = LINGER_BYTES
-                while left > 0 and (data := await self.reader.read(STREAM_LIMIT)):
+                while left > 0 and (data := await self.reader.read(READ_SIZE)):
                     left -= len(data)
         self.abort()
 

@@ -8,11 +8,11 @@ wait for long, the event loop takes over again (`PayloadReader`).
 import contextlib
 import select
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 
-from ftpd.payload.receive import PayloadReader, Socket, is_crowded, running
+from ftpd.payload.buffers import buffers
+from ftpd.payload.receive import PayloadReader, Socket, is_crowded, running, share_of_all
 from ftpd.wire.errors import BadFrameError
 from ftpd.wire.frames import decode_length
 from ftpd.wire.limits import KIB, LENGTH_SIZE, MIB
@@ -21,7 +21,7 @@ DIRECT_SIZE = 256 * KIB
 """Of smaller payloads most has arrived with the header."""
 
 READ_SIZE = 4 * MIB
-"""What a thread receives before it uses it: each time it catches up with the sender costs both a wake-up."""
+"""What a thread receives at most before it uses it: each time it catches up with the sender costs both a wake-up."""
 
 MOST_DIRECT = 16
 """Connections that are read directly at a time: as many as there are threads, and each costs a descriptor."""
@@ -37,8 +37,6 @@ TURN_WAIT_MS = 2.0
 
 PEEK_SIZE = KIB
 """Where the header of a chunk fits in."""
-
-_local = threading.local()
 
 
 class Stretch:
@@ -60,10 +58,15 @@ class Stretch:
         if self.first:
             first, self.first = self.first, self.first[:0]
             yield first
-        payload, buffer = self._payload, _buffer()
         self._deadline = self._deadline or time.monotonic() + TURN_S
+        if self._payload.sock is not None and self._payload.missing:
+            with buffers.lent(min(READ_SIZE, share_of_all(1), 2 * self._payload.missing)) as buffer:
+                yield from self._receive_into(buffer)
+
+    def _receive_into(self, buffer: memoryview) -> Iterator[memoryview]:
+        payload = self._payload
         while payload.sock is not None and payload.missing and self._is_our_turn():
-            room = buffer[: min(READ_SIZE, payload.missing, self._left)]
+            room = buffer[: min(payload.missing, self._left)]
             filled = self._fill(payload.sock, room)
             if filled:
                 yield room[:filled]
@@ -139,11 +142,3 @@ class Patience:
         is_ready = bool(ready.poll(self.left_ms))
         self.left_ms -= (time.monotonic() - started) * 1000
         return is_ready
-
-
-def _buffer() -> memoryview:
-    """Give this thread's buffer."""
-    buffer: memoryview | None = getattr(_local, "buffer", None)
-    if buffer is None:
-        buffer = _local.buffer = memoryview(bytearray(READ_SIZE))
-    return buffer

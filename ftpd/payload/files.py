@@ -47,8 +47,10 @@ class Source(Protocol):
             FtpdError: `changed` if the file has become shorter; `io_error`.
         """
 
-    async def feed(self, offset: int, size: int, take: Callable[[memoryview], bool]) -> int:
-        """Hand a range to `take`, in a thread, piece by piece until it returns False. Returns how much it was given.
+    async def feed(self, offset: int, size: int, take: Callable[[memoryview], bool], most: int) -> int:
+        """Hand a range to `take`, in a thread, at most `most` bytes at a time until it returns False.
+
+        Returns how much it was given.
 
         Raises:
             FtpdError: as `load`.
@@ -70,9 +72,9 @@ class FileSource:
         """See `Source.load`. Cancelling is safe."""
         return await self.workers.disk(_load, self._file.fileno(), offset, size, digest, copy)
 
-    async def feed(self, offset: int, size: int, take: Callable[[memoryview], bool]) -> int:
+    async def feed(self, offset: int, size: int, take: Callable[[memoryview], bool], most: int) -> int:
         """See `Source.feed`. Cancelling is safe."""
-        return await self.workers.disk(read_some, self._file.fileno(), offset, size, take)
+        return await self.workers.disk(read_some, self._file.fileno(), offset, size, take, most)
 
 
 class FileSink:
@@ -143,11 +145,11 @@ def read_pieces(fd: int, offset: int, size: int, take: Callable[[memoryview], ob
     read_some(fd, offset, size, go_on)
 
 
-def read_some(fd: int, offset: int, size: int, take: Callable[[memoryview], bool]) -> int:
-    """Do as `read_pieces` until `take` returns False. Returns how much it was given."""
+def read_some(fd: int, offset: int, size: int, take: Callable[[memoryview], bool], most: int = READ_SIZE) -> int:
+    """Do as `read_pieces` until `take` returns False, with at most `most` bytes each. Returns how much it was given."""
     scratch, taken, goes_on = _scratch(), 0, True
     while taken < size and goes_on:
-        count = os.preadv(fd, [scratch[: min(READ_SIZE, size - taken)]], offset + taken)
+        count = os.preadv(fd, [scratch[: min(most, size - taken)]], offset + taken)
         if not count:
             raise became_shorter(size - taken)
         taken += count

@@ -1,7 +1,8 @@
 """Receiving payload: the socket's bytes go straight into pooled buffers, and a full buffer to its reader.
 
 While one buffer is being hashed and written elsewhere, the next one fills; when none is left, reading pauses. So a
-transfer holds at most `BUFFERS` buffers whatever its size, and a connection without a transfer holds none.
+transfer holds at most `BUFFERS` buffers whatever its size. One to which nothing comes holds none, and a connection
+without a transfer neither.
 
 That is how bytes come from a slow peer. What a quick one sends is read by the thread that uses it: see `direct.py`.
 """
@@ -12,11 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import ClassVar, Protocol
 
+from ftpd.payload.buffers import BUFFER_SIZES, LEAST, buffers
 from ftpd.wire.limits import KIB, MIB
-
-BUFFER_SIZES = (8 * MIB, 4 * MIB, 2 * MIB, MIB, MIB // 2)
-"""Of one transfer, of a few, of many: a read, a thread hop and an acknowledgement per buffer, and the fewer of them the
-faster (`make bench`); but hundreds have to fit in memory."""
 
 BUFFERS = 2
 """Buffers of one transfer: one that fills, one that is being stored."""
@@ -24,30 +22,24 @@ BUFFERS = 2
 PIECE = 64 * KIB
 """A buffer where there is a limit on the rate, so that the time between two of them is short."""
 
-BUFFER_BUDGET = 128 * MIB
-"""Memory that decides what few and many are. Fresh memory costs a page fault per 4 KiB, so half of it is kept for the
-next transfer."""
-
 FLUSH_S = 1.0
-"""How long a reader waits for a full buffer before it gets what there is: a slow download must be seen to move."""
-
-_pool: dict[int, list[bytearray]] = {size: [] for size in (*BUFFER_SIZES, PIECE)}
+"""How long a reader waits for a full buffer before it gets what there is: a slow download must be seen to move, and
+others may need what a slow sender holds."""
 
 
 def is_crowded() -> bool:
     """Tell whether so many transfers run that each is to use as little memory as it can."""
-    return len(_running) * BUFFERS * BUFFER_SIZES[-1] > BUFFER_BUDGET // 2
+    return share_of_all(BUFFERS) < MIB
+
+
+def share_of_all(count: int) -> int:
+    """Give the size of which all running transfers could have so many buffers within the budget."""
+    return buffers.budget // (max(len(_running), 1) * count)
 
 
 def running() -> int:
     """Tell how many transfers run."""
     return len(_running)
-
-
-def _fitting_size(payload: int) -> int:
-    """Give the largest buffer that all running transfers could have within the budget, and that this one can fill."""
-    share = BUFFER_BUDGET // (len(_running) * BUFFERS)
-    return next((size for size in BUFFER_SIZES if size <= share and size < 2 * payload), BUFFER_SIZES[-1])
 
 
 class Socket(Protocol):
@@ -95,7 +87,7 @@ class PayloadReader:
         self.missing = size
         """Bytes that have not arrived yet."""
         _running.add(self)
-        self._buffer_size = _fitting_size(size) if sock is None else min(_fitting_size(size), MIB)
+        self._most = BUFFER_SIZES[0] if sock is None else MIB
         self._transport = transport
         self._unused = BUFFERS
         self._buffer: bytearray | None = None
@@ -111,11 +103,12 @@ class PayloadReader:
 
     def be_small(self) -> None:
         """Use buffers of `PIECE`. To be called before the first byte."""
-        self._buffer_size = PIECE
+        self._most = PIECE
 
     def give_out(self) -> None:
         """Let the next reader have what there is."""
-        self._flush()
+        if self._filled:
+            self._hand_out()
 
     async def next(self) -> memoryview | None:
         """Give the next bytes, or None after the last. They are valid until the next call.
@@ -152,17 +145,17 @@ class PayloadReader:
         self._close_socket()
         while self._ready:
             _give_back(self._ready.popleft())
-        if self._buffer is not None:
-            _give_back(memoryview(self._buffer))
-            self._buffer = None
+        self._filled = 0
+        self._free()
         # Both lead back here: a connection that is over is to be freed without a collection of garbage.
         self._on_complete = self._error = None
 
     def get_buffer(self) -> memoryview:
         """Offer room for the next bytes, never more than what is left of the payload."""
         if self._buffer is None:
-            unused = _pool[self._buffer_size]
-            self._buffer = unused.pop() if unused else bytearray(self._buffer_size)
+            # None of which it could not fill half, if there is a smaller one.
+            fitting = min(self._most, share_of_all(BUFFERS), 2 * self.missing - 1)
+            self._buffer = buffers.take(max(fitting, PIECE))
             self._unused -= 1
         return memoryview(self._buffer)[self._filled : self._filled + self.missing]
 
@@ -170,7 +163,8 @@ class PayloadReader:
         """Take note that `count` bytes have been put into the room offered last."""
         self._filled += count
         self.missing -= count
-        if self.missing and self._filled < self._buffer_size:
+        assert self._buffer is not None
+        if self.missing and self._filled < len(self._buffer):
             return
         if not self.missing:
             self._close_socket()  # what follows is the loop's
@@ -191,14 +185,25 @@ class PayloadReader:
             PayloadReader.direct -= 1
 
     def _flush(self) -> None:
+        """Hand out what there is; if that is nothing, let others have the memory."""
         if self._filled:
             self._hand_out()
+        else:
+            self._free()
+            self._wake()
+
+    def _free(self) -> None:
+        if self._buffer is not None and not self._filled:
+            buffers.give_back(self._buffer)
+            self._buffer = None
+            self._unused += 1
 
     def _hand_out(self) -> None:
         assert self._buffer is not None
+        is_last = self._unused <= 0 or self.sock is not None or len(self._buffer) == LEAST
         self._ready.append(memoryview(self._buffer)[: self._filled])
         self._buffer, self._filled = None, 0
-        if self.missing and (self._unused <= 0 or self.sock is not None):
+        if self.missing and is_last:
             self._paused = True
             self._transport.pause_reading()
         self._wake()
@@ -226,13 +231,7 @@ def _give_back(view: memoryview) -> None:
     buffer = view.obj
     assert isinstance(buffer, bytearray)
     view.release()
-    kept = sum(size * len(unused) for size, unused in _pool.items()) + len(buffer)
-    for size, unused in _pool.items():  # what was used last is most likely to be used next
-        while kept > BUFFER_BUDGET // 2 and unused and size != len(buffer):
-            unused.pop()
-            kept -= size
-    if kept <= BUFFER_BUDGET // 2:
-        _pool[len(buffer)].append(buffer)
+    buffers.give_back(buffer)
 
 
 _running: weakref.WeakSet[PayloadReader] = weakref.WeakSet()

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from ftpd.payload.channel import Channel
 from ftpd.payload.direct import DIRECT_SIZE, TURN_S, Patience
 from ftpd.payload.files import Source, became_shorter, read_pieces
-from ftpd.payload.tls import STEP, TlsSocket
+from ftpd.payload.tls import TlsSocket, step
 from ftpd.wire.digests import Buffer, Digest
 from ftpd.wire.limits import MIB
 
@@ -26,6 +26,9 @@ WINDOW = 8 * MIB
 One `sendfile` call takes no more than the socket's buffer (4 MiB as Linux comes), so others wait for a millisecond.
 """
 
+
+STEPS = 4
+"""Of how many a thread encrypts what it has read: all of that stays queued if the peer is slow."""
 
 STOP_MS = 100
 """How long a thread may take to notice that nobody wants it to go on."""
@@ -80,7 +83,7 @@ async def _send_encrypted(
     offset = places.start
     while offset < places.stop:
         turn = _Turn(sock, digest)
-        offset += await source.feed(offset, places.stop - offset, turn.send)
+        offset += await source.feed(offset, places.stop - offset, turn.send, STEPS * step())
         if turn.error is not None:
             raise turn.error
         await channel.drain()
@@ -103,8 +106,9 @@ class _Turn:
             self._digest.update(piece)
         is_sent = True
         try:
-            for start in range(0, len(piece), STEP):
-                self._sock.encrypt(piece[start : start + STEP])
+            size = step()
+            for start in range(0, len(piece), size):
+                self._sock.encrypt(piece[start : start + size])
                 while not (is_sent := self._sock.flush()) and self._patience.wait(self._sock):
                     pass
         except OSError as exc:
@@ -216,9 +220,10 @@ class _TlsOutlet(_DirectOutlet):
     def send(self, data: Buffer) -> None:
         """See `Outlet.send`."""
         view = memoryview(data)
-        for start in range(0, len(view), STEP):
+        size = step()
+        for start in range(0, len(view), size):
             self._check()
-            self._sock.encrypt(view[start : start + STEP])
+            self._sock.encrypt(view[start : start + size])
             while not self._sock.flush():
                 self._wait()
 

@@ -13,19 +13,39 @@ import contextlib
 import socket
 import ssl
 import threading
+import weakref
 from collections.abc import Callable
 
+from ftpd.payload.buffers import buffers
 from ftpd.wire.limits import KIB, MIB
 
 STEP = 256 * KIB
-"""What is encrypted, sent or received at once: it stays in the processor's cache on its way. For so long, less than a
-millisecond, the other threads of a connection may have to wait."""
+"""What is encrypted, sent or received at once at most: it stays in the processor's cache on its way. For so long, less
+than a millisecond, the other threads of a connection may have to wait."""
+
+RECORD = 17 * KIB
+"""More than any record has (RFC 8446 section 5.2)."""
+
+KEPT_SHARE = 8
+"""Which part of the memory for buffers (`Buffers.budget`) what OpenSSL keeps may have, each way."""
 
 _local = threading.local()
 
 
 MOST_RECORDS = 64
 """What is decrypted at once, so that whoever sends a byte in each record does not keep a thread from its other work."""
+
+_ciphers: "weakref.WeakSet[Cipher]" = weakref.WeakSet()
+"""Those of all connections."""
+
+
+def step() -> int:
+    """Give how much is to be encrypted, sent or received at once: a `STEP`, or less where there are many connections.
+
+    OpenSSL's buffers grow with it, and stay as large as they have been (BIO_s_mem(3)).
+    """
+    return min(STEP, max(RECORD, buffers.budget // KEPT_SHARE // max(len(_ciphers), 1)))
+
 
 MOST_FRUITLESS = MIB
 """Bytes without any for us in them that a peer may send in a row: a record has at most 16 KiB, and asking for new keys,
@@ -56,6 +76,7 @@ class Cipher:
         self.object = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server is None, server_hostname=server
         )
+        _ciphers.add(self)
         self._unsent = memoryview(b"")
         self._ahead = b""
         self._error: ssl.SSLError | None = None
@@ -133,7 +154,7 @@ class Cipher:
         return self._ahead[:size]
 
     def encrypt(self, data: bytes | memoryview) -> None:
-        """Queue bytes, which may change afterwards. They should be about a `STEP`.
+        """Queue bytes, which may change afterwards. They should be about a `step`.
 
         Raises:
             ssl.SSLError: the conversation is over.
@@ -158,7 +179,7 @@ class Cipher:
         with self._lock:
             while self._unsent or self._outgoing.pending:
                 if not self._unsent:
-                    self._unsent = memoryview(self._outgoing.read(STEP))
+                    self._unsent = memoryview(self._outgoing.read(step()))
                 try:
                     self._unsent = self._unsent[sock.send(self._unsent) :]
                 except BlockingIOError:
@@ -216,7 +237,7 @@ class TlsSocket:
         return len(data)
 
     def encrypt(self, data: bytes | memoryview) -> None:
-        """Queue bytes, about a `STEP`, to be sent by `flush`."""
+        """Queue bytes, about a `step`, to be sent by `flush`."""
         self._cipher.encrypt(data)
 
     def flush(self) -> bool:
@@ -272,4 +293,4 @@ def scratch() -> memoryview:
     buffer: memoryview | None = getattr(_local, "scratch", None)
     if buffer is None:
         buffer = _local.scratch = memoryview(bytearray(STEP))
-    return buffer
+    return buffer[: step()]

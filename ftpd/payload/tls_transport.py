@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-from ftpd.payload.tls import STEP, Cipher, TlsSocket, scratch
+from ftpd.payload.tls import RECORD, Cipher, TlsSocket, scratch, step
 
 
 async def negotiate(sock: socket.socket, context: ssl.SSLContext, server: str | None = None) -> Cipher:
@@ -23,7 +23,7 @@ async def negotiate(sock: socket.socket, context: ssl.SSLContext, server: str | 
     try:
         while not cipher.shake_hands():
             await _flush(cipher, sock)
-            received = await loop.sock_recv(sock, STEP)
+            received = await loop.sock_recv(sock, RECORD)
             if not received:
                 msg = "the connection ended inside the handshake"
                 raise ConnectionResetError(msg)
@@ -129,9 +129,10 @@ class TlsTransport(asyncio.Transport):
         view = memoryview(data)
         try:
             while view and not self._is_closing:
-                self._cipher.encrypt(view[:STEP])
+                size = step()
+                self._cipher.encrypt(view[:size])
                 self._cipher.flush(self._sock)
-                view = view[STEP:]
+                view = view[size:]
         except OSError as exc:
             self._lose(exc)
         self.flush()
@@ -166,7 +167,8 @@ class TlsTransport(asyncio.Transport):
         self._lose(None)
 
     def _on_readable(self) -> None:
-        room = scratch()
+        # Not much more than the protocol takes: the rest would lie here, encrypted.
+        room = scratch()[: max(len(memoryview(self._protocol.get_buffer(-1))), RECORD)]
         try:
             received = self._sock.recv_into(room)
         except BlockingIOError:

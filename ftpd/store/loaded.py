@@ -27,10 +27,11 @@ class LoadedFile(StoredFile):
             digest.update(data)
         return data
 
-    async def feed(self, offset: int, size: int, take: Callable[[memoryview], bool]) -> int:
+    async def feed(self, offset: int, size: int, take: Callable[[memoryview], bool], most: int) -> int:
         """See `Source.feed`."""
-        take(self._data[offset : offset + size])
-        return size
+        count = min(size, most)
+        take(self._data[offset : offset + count])
+        return count
 
     async def check_unchanged(self) -> None:
         """See `StoredFile.check_unchanged`."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from ftpd.payload import receive
+from ftpd.payload.buffers import buffers
 from ftpd.payload.channel import Channel, ChannelProtocol
 from ftpd.payload.tls_transport import TlsTransport, negotiate
 from ftpd.payload.workers import Workers
@@ -57,6 +58,7 @@ def workers() -> Iterator[Workers]:
 def _nobody_else() -> None:
     """Start without the transfers of a test that failed or gave one up: they would count for the size of buffers."""
     receive._running.clear()
+    buffers._used = buffers.waiting = 0
 
 
 @pytest.fixture(scope="session")

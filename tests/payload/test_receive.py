@@ -8,8 +8,9 @@ import struct
 import pytest
 
 from ftpd.payload import receive
-from ftpd.payload.channel import STREAM_LIMIT, Channel
-from ftpd.payload.receive import BUFFER_BUDGET, BUFFER_SIZES, BUFFERS, PayloadReader
+from ftpd.payload.buffers import BUFFER_SIZES, LEAST, buffers
+from ftpd.payload.channel import READ_SIZE, SHORT_READ, STREAM_LIMIT, Channel
+from ftpd.payload.receive import BUFFERS, PIECE, PayloadReader
 from ftpd.wire.errors import BadFrameError
 from ftpd.wire.limits import KIB, LENGTH_SIZE, MIB
 from tests.payload.conftest import PATIENCE_S, Ends, frame
@@ -22,7 +23,8 @@ SIZES = [
     4 * KIB,
     *(STREAM_LIMIT + step for step in (-1, 0, 1)),
     *(2 * STREAM_LIMIT + step for step in (-1, 0, 1)),
-    4 * STREAM_LIMIT + 1,
+    *(READ_SIZE + step for step in (-1, 0, 1)),
+    2 * READ_SIZE + 1,
     *(BUFFER_SIZES[0] + step for step in (-1, 0, 1)),
     BUFFERS * BUFFER_SIZES[0],
     BUFFERS * BUFFER_SIZES[0] + 1,
@@ -195,49 +197,77 @@ async def test_a_slow_reader_pauses_the_sender(ends: Ends) -> None:
         await sending
 
 
-async def test_an_idle_connection_buffers_little(ends: Ends) -> None:
-    """A peer that floods a connection on which nothing is read has to wait; what is held stays small."""
+async def flooded(ends: Ends) -> int:
+    """Flood a connection on which nothing is read, and give how much is held of it when the sender has to wait."""
     async with asyncio.timeout(PATIENCE_S):
         sending = asyncio.create_task(send(ends, bytes(32 * MIB)))
         held = ends.channel.reader._buffer  # type: ignore[attr-defined] # what is to be bounded
         await eventually(lambda: len(held) > 2 * STREAM_LIMIT, "the stream is full")
         for _ in range(100):
             await asyncio.sleep(0)
-        assert len(held) <= 4 * STREAM_LIMIT
         assert not sending.done()
         sending.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await sending
+        return len(held)
 
 
-def kept() -> set[int]:
-    """Tell the buffers that nobody uses."""
-    assert sum(len(buffer) for buffers in receive._pool.values() for buffer in buffers) <= BUFFER_BUDGET // 2
-    return {id(buffer) for buffers in receive._pool.values() for buffer in buffers}
+async def test_an_idle_connection_buffers_little(ends: Ends) -> None:
+    """A peer that floods a connection on which nothing is read has to wait; what is held stays small."""
+    assert await flooded(ends) <= 2 * STREAM_LIMIT + READ_SIZE
+
+
+async def test_an_idle_connection_buffers_less_when_memory_is_short(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the budget is spent, little is read at once where it is not known what it is."""
+    monkeypatch.setattr(buffers, "budget", -1)
+    assert await flooded(ends) <= 2 * STREAM_LIMIT + SHORT_READ
+
+
+async def test_what_lies_in_streams_is_counted(ends: Ends) -> None:
+    """What has arrived counts until whoever was given it reads again, or the connection is gone."""
+    before = buffers.waiting
+    async with asyncio.timeout(PATIENCE_S):
+        ends.writer.write(frame(b"header", b"abc") + frame(b"next"))
+        await eventually(lambda: buffers.waiting == before + 21, "it has arrived")
+        assert await ends.channel.read_length() == 6
+        assert buffers.waiting == before + 21
+        assert await ends.channel.read_exactly(6) == b"header"
+        assert buffers.waiting == before + 17
+        assert b"abc" == await all_of(await ends.channel.receive(3))
+        assert buffers.waiting == before + 8
+        arrived = await ends.channel.read_arrived()
+        ends.channel.return_(arrived[4:])
+        assert b"next" == await ends.channel.read_exactly(4)
+        assert buffers.waiting == before + 4
+        ends.channel.abort()
+        await eventually(lambda: buffers.waiting == before, "nothing is left of it")
 
 
 async def test_buffers_are_used_again(ends: Ends) -> None:
     """A finished transfer gives its buffers back, so that the next one needs no new memory; few are kept."""
     data = some_bytes(5 * MIB)
     async with asyncio.timeout(PATIENCE_S):
-        before = set[int]()
+        kept = 0
         for _ in range(2):
-            before = kept()
+            kept = buffers.kept
             sending = asyncio.create_task(send(ends, frame(b"header", data)))
             assert (b"header", data) == await next_frame(ends.channel, len(data))
             await sending
-        assert before == kept()
-        assert 1 <= len(before)
+        assert 0 < kept == buffers.kept <= buffers.budget // 2
+        assert 0 == buffers.used
 
 
 async def test_many_transfers_have_smaller_buffers(ends: Ends) -> None:
     """The more transfers, the smaller their buffers; large ones again when the others are over."""
     transport = ends.channel.writer.transport
     assert isinstance(transport, asyncio.Transport)
-    share = BUFFER_BUDGET // BUFFERS
-    crowd = [PayloadReader(transport, 2**30) for _ in range(2 * share // BUFFER_SIZES[-1])]
+    share = buffers.budget // BUFFERS
+    crowd: list[PayloadReader] = []
     for size in BUFFER_SIZES:
-        assert size == len(crowd[share // size - 1].get_buffer())
+        crowd += [PayloadReader(transport, 2**30) for _ in range(share // size - len(crowd))]
+        assert size == len(crowd[-1].get_buffer())
     assert receive.is_crowded()
     for payload in crowd:
         payload.close()
@@ -245,6 +275,23 @@ async def test_many_transfers_have_smaller_buffers(ends: Ends) -> None:
     alone = PayloadReader(transport, 2**30)
     assert BUFFER_SIZES[0] == len(alone.get_buffer())
     alone.close()
+
+
+async def test_all_buffers_are_within_the_budget(ends: Ends) -> None:
+    """Any number of transfers have at most the budget, and each `LEAST`, whoever came first."""
+    transport = ends.channel.writer.transport
+    assert isinstance(transport, asyncio.Transport)
+    count = 2 * buffers.budget // PIECE
+    crowd = [PayloadReader(transport, 2**30) for _ in range(count)]
+    for payload in crowd:
+        while not payload._paused:
+            payload.buffer_updated(len(payload.get_buffer()))
+    assert buffers.budget - PIECE < buffers.used <= buffers.budget + count * LEAST
+    assert buffers.are_short
+    for payload in crowd:
+        payload.close()
+    assert 0 == buffers.used
+    assert buffers.kept <= buffers.budget // 2
 
 
 @pytest.mark.parametrize("size", [1, 4096, 512 * KIB, MIB, 5 * MIB, 64 * MIB])
@@ -255,7 +302,7 @@ async def test_small_payloads_have_small_buffers(ends: Ends, size: int) -> None:
     payload = PayloadReader(transport, size)
     payload.get_buffer()
     assert payload._buffer is not None
-    assert len(payload._buffer) < 2 * size or len(payload._buffer) == BUFFER_SIZES[-1]
+    assert len(payload._buffer) < 2 * size or len(payload._buffer) == PIECE
     payload.close()
 
 
@@ -272,18 +319,35 @@ async def test_a_slow_sender_is_seen_to_move(ends: Ends, monkeypatch: pytest.Mon
         payload.close()
 
 
+async def test_who_sends_nothing_holds_nothing(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A buffer in which nothing has arrived for a while is given back, and what comes after that is whole."""
+    monkeypatch.setattr(receive, "FLUSH_S", 0.01)
+    data = some_bytes(3 * MIB)
+    async with asyncio.timeout(PATIENCE_S):
+        ends.writer.write(data[:MIB])
+        payload = await ends.channel.receive(len(data))
+        taken = b""
+        while len(taken) < MIB:
+            taken += bytes(await payload.next() or b"")
+        receiving = asyncio.create_task(all_of(payload))
+        payload.get_buffer()
+        await eventually(lambda: not buffers.used, "the buffer is given back")
+        ends.writer.write(data[MIB:])
+        assert data == taken + await receiving
+
+
 async def test_kept_buffers_give_way(ends: Ends) -> None:
     """Small buffers that a crowd has left behind do not keep large ones from being kept."""
     transport = ends.channel.writer.transport
     assert isinstance(transport, asyncio.Transport)
-    for count, size in ((300, 1), (1, 64 * MIB)):
+    for count, size in ((buffers.budget // 2 // PIECE, 1), (1, 64 * MIB)):
         crowd = [PayloadReader(transport, size) for _ in range(count)]
         for payload in crowd:
             payload.get_buffer()
         for payload in crowd:
             payload.close()
-    assert receive._pool[BUFFER_SIZES[0]]
-    assert kept()
+    assert buffers._unused[BUFFER_SIZES[0]]
+    assert buffers.kept <= buffers.budget // 2
 
 
 async def test_cancelling_loses_nothing(ends: Ends) -> None:

@@ -151,10 +151,10 @@ class SlowSource(FileSource):
             await self.workers.disk(self._wait)
         return await super().load(offset, size, digest, copy=copy)
 
-    async def feed(self, offset: int, size: int, take: Callable[[memoryview], bool]) -> int:
+    async def feed(self, offset: int, size: int, take: Callable[[memoryview], bool], most: int) -> int:
         """Wait in a thread, then read."""
         await self.workers.disk(self._wait)
-        return await super().feed(offset, size, take)
+        return await super().feed(offset, size, take, most)
 
     def _wait(self) -> None:
         self.at_work += 1

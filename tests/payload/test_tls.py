@@ -9,9 +9,21 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from ftpd.payload.buffers import buffers
 from ftpd.payload.direct import Stretch
 from ftpd.payload.send import open_outlet
-from ftpd.payload.tls import MOST_FRUITLESS, MOST_RECORDS, Cipher, FairLock, TlsSocket
+from ftpd.payload.tls import (
+    KEPT_SHARE,
+    MOST_FRUITLESS,
+    MOST_RECORDS,
+    RECORD,
+    STEP,
+    Cipher,
+    FairLock,
+    TlsSocket,
+    scratch,
+    step,
+)
 from ftpd.payload.tls_transport import TlsTransport
 from ftpd.payload.workers import Workers
 from ftpd.wire.limits import KIB, MIB
@@ -277,3 +289,13 @@ async def test_damage_is_a_lost_connection(ends: Ends) -> None:
         await ends.channel.read_length()
     with pytest.raises(ssl.SSLError, match=r"(?i)bad record mac"):
         await ends.reader.read()
+
+
+def test_many_connections_take_smaller_steps(contexts: Contexts) -> None:
+    """What OpenSSL keeps for all connections is bounded: the more there are, the less of each is taken at once."""
+    alone = step()
+    crowd = [Cipher(contexts.server) for _ in range(buffers.budget // KEPT_SHARE // RECORD + 1)]
+    assert (STEP, RECORD) == (alone, step())
+    assert RECORD == len(scratch())
+    crowd.clear()
+    assert STEP == step()

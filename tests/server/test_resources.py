@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from ftpd.payload.channel import ChannelProtocol
+from ftpd.server import MEMORY_PER_CONNECTION
 from ftpd.session import Session
 from tests.peer import PATIENCE_S, ServerProcess, eventually, frame, served
-from tests.server.crowd import allow_files, files_of, leave, place, quick_and_long
+from tests.server.crowd import allow_files, files_of, leave, place, quick_and_long, say
 
 CHURN_KIB = 10.0
 """What a thousand connections that have gone may leave behind in the second half of a run. Nothing stays for ever, but
@@ -196,32 +197,56 @@ def remove(folder: Path) -> bool:
     return not folder.exists()
 
 
-@quick_and_long(50, 150)
+@quick_and_long(100, 1000)
 async def test_little_memory(tmp_path: Path, group: Path, tell: Callable[[str], None], count: int) -> None:
-    """With 256 MiB for all, its page cache included, a server takes so many uploads at once and is not killed."""
+    """With 256 MiB for all, its page cache included, a server takes so many uploads at once and is not killed.
+
+    Half of them stop in the middle until the others are stored: nobody waits for what they hold, and others are
+    answered.
+    """
     allow_files(5000)
     data = bytes(range(256)) * (MIB // 256)
     prefix = ("sh", "-c", 'echo $$ >"$0"; exec "$@"', str(group / "cgroup.procs"))
+    begun, stored = asyncio.Barrier(count), asyncio.Barrier(count)
 
     async def put(number: int) -> None:
         reader, writer = await asyncio.open_connection(server.host, server.port)
         writer.write(frame({"cmd": "put", "id": 1, "filename": f"f{number}", "filesize": len(data)}))
-        writer.write(data)
+        writer.write(data[: len(data) // 2])
+        await writer.drain()
+        await begun.wait()
+        if number % 2:
+            await stored.wait()
+        writer.write(data[len(data) // 2 :])
         (size,) = struct.unpack("<i", await reader.readexactly(4))
         assert json.loads(await reader.readexactly(size))["ok"]
         writer.close()
+        if not number % 2:
+            await stored.wait()
 
-    with ServerProcess(
-        tmp_path, "-q", "--durability", "none", "--max-connections", str(count), prefix=prefix
-    ) as server:
+    async def ask() -> int:
+        answered = 0
+        while not putting.done():
+            assert await say(server, place(1), {"cmd": "ls"}) == "ok"
+            answered += 1
+        return answered
+
+    with ServerProcess(tmp_path, "-q", "--durability", "none", prefix=prefix) as server:
         assert str(server.pid) in (group / "cgroup.procs").read_text().split()
-        async with asyncio.timeout(200), asyncio.TaskGroup() as putting:
-            for number in range(count):
-                putting.create_task(put(number))
+        async with asyncio.timeout(200):
+            putting = asyncio.gather(*(put(number) for number in range(count)))
+            _, answered = await asyncio.gather(putting, ask())
         tell(
-            f"{count} uploads of 1 MiB at once within {MEMORY // MIB} MiB: all stored,"
+            f"{count} uploads of 1 MiB at once within {MEMORY // MIB} MiB: all stored, {answered} others answered,"
             f" {server.memory_kib('VmHWM') / 1024:.0f} MiB used by the process"
         )
         assert {len(data)} == {(tmp_path / f"f{number}").stat().st_size for number in range(count)}
         ended = server.stop()
     assert (0, "") == (ended.returncode, ended.traceback)
+
+
+def test_connections_that_memory_has_room_for(tmp_path: Path, group: Path) -> None:
+    """More connections than the memory has room for are not let in, and it is said how many those are."""
+    prefix = ("sh", "-c", 'echo $$ >"$0"; exec "$@"', str(group / "cgroup.procs"))
+    with ServerProcess(tmp_path, prefix=prefix) as server:
+        assert f"only {MEMORY // 2 // MEMORY_PER_CONNECTION} connections" in server.log

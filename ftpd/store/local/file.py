@@ -38,10 +38,10 @@ class LocalFile(FileSource, StoredFile):
         with os_errors(self._path):
             return await super().load(offset, size, digest, copy=copy)
 
-    async def feed(self, offset: int, size: int, take: Callable[[memoryview], bool]) -> int:
+    async def feed(self, offset: int, size: int, take: Callable[[memoryview], bool], most: int) -> int:
         """See `Source.feed`."""
         with os_errors(self._path):
-            return await super().feed(offset, size, take)
+            return await super().feed(offset, size, take, most)
 
     async def check_unchanged(self) -> None:
         """See `StoredFile.check_unchanged`."""
