@@ -67,6 +67,7 @@ class Replies:
     async def write(self, data: bytes) -> None:
         """Send bytes. Raises as `reply` does."""
         self._channel.write(data)
+        del data  # the channel has what is not sent: while it is waited for, once is enough
         await self._drain()
 
     def post(self, frame: bytes, sock: Socket | None) -> bool:

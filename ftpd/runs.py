@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ftpd.commands.get import Answered, get_all
 from ftpd.commands.put import put_all
 from ftpd.conversation import Conversation
+from ftpd.payload.buffers import buffers
 from ftpd.reports import report_all
 from ftpd.wire.digests import Buffer
 from ftpd.wire.errors import FtpdError
@@ -21,7 +22,10 @@ MOST_GETS = 64
 """Files that are read together at most, likewise."""
 
 GET_BYTES = 256 * KIB
-"""How much of them is in memory at a time for one client, which may not read."""
+"""How much of them is read at a time for one client, which may not read."""
+
+COPIES = 2
+"""How often that is in memory: as what the connection has not taken of it, and for a moment as files."""
 
 
 async def store_run(puts: Sequence[tuple[Header, Buffer]], conversation: Conversation, started: float) -> None:
@@ -66,17 +70,22 @@ async def send_run(gets: Sequence[Header], conversation: Conversation) -> tuple[
     conversation.transfer = None
     conversation.replies.is_classic = False
     try:
-        answers = await get_all(gets, conversation.store, GET_BYTES)
-        await conversation.replies.release()
-        await conversation.replies.write(b"".join(part for answer in answers for part in _frames_of(answer)))
-        await conversation.pace.went(sum(len(answer.data) for answer in answers), is_small=True)
+        with buffers.promised(COPIES * GET_BYTES) as room:
+            answers = await get_all(gets, conversation.store, room // COPIES)
+            frames = b"".join(part for answer in answers for part in _frames_of(answer))
+            ended = [(get, answer.transfer, _outcome(answer.reply)) for get, answer in zip(gets, answers, strict=False)]
+            size, large = sum(len(answer.data) for answer in answers), answers[-1].reply is None
+            del answers  # what is waited for is in memory once, and not as files as well
+            await conversation.replies.release()
+            writing = conversation.replies.write(frames)
+            del frames
+            await writing
+        await conversation.pace.went(size, is_small=True)
     except (OSError, asyncio.CancelledError):
         report_all(((lost, None, "lost") for lost in gets), conversation.peer, started)
         raise
-    large = gets[len(answers) - 1] if answers[-1].reply is None else None
-    ended = [(get, answer.transfer, _outcome(answer.reply)) for get, answer in zip(gets, answers, strict=False)]
     report_all(ended[:-1] if large else ended, conversation.peer, started)
-    return len(answers), large
+    return len(ended), ended[-1][0] if large else None
 
 
 def _outcome(reply: Reply | FtpdError | None) -> str:

@@ -85,6 +85,18 @@ class Buffers:
         finally:
             self.give_back(buffer)
 
+    @contextlib.contextmanager
+    def promised(self, most: int) -> Iterator[int]:
+        """Count bytes that are taken elsewhere: `most`, or as many as the budget allows, but `LEAST` in any case."""
+        with self._lock:
+            size = max(min(most, self.budget - self._used), LEAST)
+            self._used += size
+        try:
+            yield size
+        finally:
+            with self._lock:
+                self._used -= size
+
     def _shrink(self, most: int, spared: int = 0) -> None:
         """Free what nobody uses until it is `most` bytes, but none of one size: what was used last is used next."""
         for size, unused in self._unused.items():

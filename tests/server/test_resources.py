@@ -16,6 +16,7 @@ import pytest
 from ftpd.payload.channel import ChannelProtocol
 from ftpd.server import MEMORY_PER_CONNECTION
 from ftpd.session import Session
+from ftpd.wire.limits import SMALL_FILE
 from tests.peer import PATIENCE_S, ServerProcess, eventually, frame, served
 from tests.server.crowd import allow_files, files_of, leave, place, quick_and_long, say
 
@@ -241,6 +242,39 @@ async def test_little_memory(tmp_path: Path, group: Path, tell: Callable[[str], 
             f" {server.memory_kib('VmHWM') / 1024:.0f} MiB used by the process"
         )
         assert {len(data)} == {(tmp_path / f"f{number}").stat().st_size for number in range(count)}
+        ended = server.stop()
+    assert (0, "") == (ended.returncode, ended.traceback)
+
+
+@quick_and_long(400, 1000)
+async def test_little_memory_and_nobody_reads(
+    tmp_path: Path, group: Path, tell: Callable[[str], None], count: int
+) -> None:
+    """So many clients may ask for many small files and read nothing: the server goes on, and answers others."""
+    allow_files(5000)
+    (tmp_path / "f").write_bytes(bytes(SMALL_FILE))
+    prefix = ("sh", "-c", 'echo $$ >"$0"; exec "$@"', str(group / "cgroup.procs"))
+    asked = asyncio.Barrier(count + 1)
+
+    async def ask(number: int) -> None:
+        reader, writer = await asyncio.open_connection(server.host, server.port, local_addr=(place(number), 0))
+        writer.write(frame({"cmd": "get", "filename": "f"}) * 256)
+        await reader.read(1)  # the stream takes a little more, and then nothing
+        await asked.wait()
+        leave(writer)
+
+    with ServerProcess(tmp_path, "-q", prefix=prefix) as server:
+        async with asyncio.timeout(200):
+            asking = asyncio.gather(*(ask(number) for number in range(count)))
+            for _ in range(20):
+                assert await say(server, place(1), {"cmd": "ls"}) == "ok"
+            await asked.wait()
+            await asking
+        assert server.answers()
+        tell(
+            f"{count} clients that read nothing within {MEMORY // MIB} MiB:"
+            f" {server.memory_kib('VmHWM') / 1024:.0f} MiB used by the process"
+        )
         ended = server.stop()
     assert (0, "") == (ended.returncode, ended.traceback)
 
