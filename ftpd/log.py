@@ -77,12 +77,12 @@ class LineHandler(logging.StreamHandler[TextIO]):
         """Whether the last line that was written has no end."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line, or count it."""
+        """Write the lines of a record, or count them."""
         try:
             if self._missing:
                 self._write_missing()
-            if self._missing or not self._write(self.format(record)):
-                self._missing += len(_fields(record))
+            lines = self.format(record)
+            self._missing += self._write(lines) if not self._missing else lines.count("\n") + 1
         except Exception:  # noqa: BLE001 (as every handler does, see `logging.Handler.handleError`)
             self.handleError(record)
 
@@ -90,20 +90,20 @@ class LineHandler(logging.StreamHandler[TextIO]):
         notice = logging.LogRecord(
             __name__, logging.WARNING, "", 0, "%d lines are missing here: nobody read the log", (self._missing,), None
         )
-        if self._write(self.format(notice)):
+        if not self._write(self.format(notice)):
             self._missing = 0
 
-    def _write(self, line: str) -> bool:
-        """Write a line; tell whether all of it was taken."""
-        text = f"\n{line}\n" if self._is_torn else f"{line}\n"
+    def _write(self, lines: str) -> int:
+        """Write lines; give how many were not taken."""
+        text = f"\n{lines}\n" if self._is_torn else f"{lines}\n"
         for at in range(0, len(text), _PIECE):
             if not select.select([], [self.stream], [], 0)[1]:
                 self._is_torn = self._is_torn or at > 0
-                return False
+                return text[at:].lstrip("\n").count("\n")
             self.stream.write(text[at : at + _PIECE])
             self.stream.flush()
         self._is_torn = False
-        return True
+        return 0
 
 
 def set_up(log_format: LogFormat, level: int) -> None:

@@ -28,6 +28,8 @@ def report(header: Header, exchange: Exchange, peer: str, started: float, outcom
 
 def report_all(ended: Iterable[tuple[Header, Transfer | None, str]], peer: str, started: float) -> None:
     """Write down what has become of several requests: in one record, since one for each would be most of the work."""
+    if not log.isEnabledFor(logging.INFO):
+        return
     now = time.monotonic()
     transfers: list[Fields] = []
     others: list[Fields] = []

@@ -25,7 +25,7 @@ GET_BYTES = 256 * KIB
 """How much of them is read at a time for one client, which may not read."""
 
 COPIES = 2
-"""How often that is in memory: as what the connection has not taken of it, and for a moment as files."""
+"""How often that is in memory until it is sent: as files, and as one piece."""
 
 
 async def store_run(puts: Sequence[tuple[Header, Buffer]], conversation: Conversation, started: float) -> None:
@@ -71,11 +71,13 @@ async def send_run(gets: Sequence[Header], conversation: Conversation) -> tuple[
     conversation.replies.is_classic = False
     try:
         with buffers.promised(COPIES * GET_BYTES) as room:
-            answers = await get_all(gets, conversation.store, room // COPIES)
+            # No more of them are looked at than may be answered: of tiny files some are left for the next time.
+            answers = await get_all(gets[: max(1, room // COPIES // KIB)], conversation.store, room // COPIES)
             frames = b"".join(part for answer in answers for part in _frames_of(answer))
             ended = [(get, answer.transfer, _outcome(answer.reply)) for get, answer in zip(gets, answers, strict=False)]
             size, large = sum(len(answer.data) for answer in answers), answers[-1].reply is None
-            del answers  # what is waited for is in memory once, and not as files as well
+            del answers
+        with buffers.promised(len(frames)):  # what is waited for is in memory once
             await conversation.replies.release()
             writing = conversation.replies.write(frames)
             del frames

@@ -376,7 +376,7 @@ class Channel:
                 if self.writer.can_write_eof():
                     self.writer.write_eof()
                 left = LINGER_BYTES
-                while left > 0 and (data := await self.reader.read(READ_SIZE)):
+                while left > 0 and (data := await self._read_some(READ_SIZE)):
                     left -= len(data)
         self.abort()
 

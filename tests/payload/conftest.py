@@ -55,10 +55,12 @@ def workers() -> Iterator[Workers]:
 
 
 @pytest.fixture(autouse=True)
-def _nobody_else() -> None:
+def _nobody_else() -> Iterator[None]:
     """Start without the transfers of a test that failed or gave one up: they would count for the size of buffers."""
     receive._running.clear()
     buffers._used = buffers.waiting = 0
+    yield
+    assert min(buffers.used, buffers.waiting) >= 0, "more was given back than was taken"
 
 
 @pytest.fixture(scope="session")

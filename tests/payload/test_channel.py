@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ftpd.payload import channel
+from ftpd.payload.buffers import buffers
 from ftpd.payload.channel import Channel, ChannelProtocol, connect
 from ftpd.payload.send import WINDOW
 from ftpd.wire.limits import MIB
@@ -25,6 +26,19 @@ async def test_a_refusal_reaches_a_peer_that_goes_on_sending(ends: Ends) -> None
         assert b"farewell" == await ends.reader.readexactly(8)
         with contextlib.suppress(ConnectionError):
             await ends.writer.drain()
+        ends.writer.close()
+        await refusing
+
+
+async def test_what_is_thrown_away_is_not_in_memory(ends: Ends) -> None:
+    """What comes after a refusal does not count as waiting: it would slow down everybody else for nothing."""
+    async with asyncio.timeout(PATIENCE_S):
+        refusing = asyncio.create_task(ends.channel.refuse(b"farewell"))
+        assert b"farewell" == await ends.reader.readexactly(8)
+        ends.writer.write(bytes(8 * MIB))
+        await ends.writer.drain()
+        await eventually(lambda: ends.protocol.fed > 4 * MIB, "most of it has come")
+        assert buffers.waiting < 2 * MIB
         ends.writer.close()
         await refusing
 

@@ -1,6 +1,8 @@
 """The log: one line when a connection comes, one when it goes, one per transfer; nothing in it can be forged."""
 
+import fcntl
 import json
+import logging
 import os
 import re
 import select
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ftpd.log import EACH, LineHandler, TextFormatter
 from tests.peer import Peer, ServerProcess, eventually
 from tests.server.tree import leaf_of, tree_of
 
@@ -167,6 +170,25 @@ def test_nobody_reads_it(tmp_path: Path) -> None:
     assert LINES + 1 == lines.count(b"command=put") + int(missing[0]) - 1  # that of `stat`
     assert b"path=last" in lines
     assert 0 == ended.returncode
+
+
+def test_a_run_that_is_cut() -> None:
+    """Of many lines that are written together those count as missing that were not taken, and no others."""
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4 * 4096)
+    handler = LineHandler()
+    handler.setFormatter(TextFormatter())
+    with os.fdopen(writing, "w", encoding="ascii") as writer:
+        handler.setStream(writer)
+        each = [{"path": f"{number:090}"} for number in range(300)]
+        handler.handle(logging.makeLogRecord({"msg": "transfer", EACH: each}))
+        whole = os.read(reading, 65536).count(b"\n")
+        handler.handle(logging.makeLogRecord({"msg": "again"}))
+        missing, again = os.read(reading, 65536).splitlines()[-2:]
+    os.close(reading)
+    assert 0 < whole < 300
+    assert b"%d lines are missing" % (300 - whole) in missing
+    assert again.endswith(b"again")
 
 
 def test_quiet(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ async def test_what_is_there(store: Store) -> None:
 
 async def test_many(store: Store) -> None:
     """Each of many files is told by itself, in their order, in whatever folders they are."""
-    names = [f"{number % 7}/{number}" for number in range(3 * comparing.MOST_OPEN)]
+    names = [f"{number % 7}/{number}" for number in range(3 * comparing.MOST_COMPARED)]
     for name in names[::2]:
         await put(store, name, name.encode())
     assert [SAME, OTHER] * (len(names) // 2) == await store.same([twin(name, name.encode()) for name in names])

@@ -211,9 +211,6 @@ def _find(root: Beneath, path: RemotePath) -> os.stat_result | None:
 
 
 def _find_in(folder: int, name: str) -> os.stat_result | None:
-    # Most names are free, and `access` says so without an exception, which would cost more than the call.
-    if not os.access(name, os.F_OK, dir_fd=folder, follow_symlinks=False):
-        return None
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:

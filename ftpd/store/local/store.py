@@ -33,7 +33,7 @@ from ftpd.store.base import (
 from ftpd.store.loaded import LoadedFile
 from ftpd.store.local.batch import Batch
 from ftpd.store.local.beneath import Beneath
-from ftpd.store.local.comparing import Comparison
+from ftpd.store.local.comparing import MOST_COMPARED, Comparison
 from ftpd.store.local.details import check_regular, details_of
 from ftpd.store.local.digests import DigestCache, State, was_written_to
 from ftpd.store.local.errors import os_errors
@@ -156,7 +156,10 @@ class LocalStore(Store):
     async def same(self, files: Sequence[Twin]) -> Sequence[Likeness]:
         """See `Store.same`."""
         sync = self.durability is Durability.FULL and not self.read_only
-        return await self.workers.batch(Comparison(self._root, self._digests, files, sync=sync).compare)
+        pages = (files[start : start + MOST_COMPARED] for start in range(0, len(files), MOST_COMPARED))
+        comparisons = (Comparison(self._root, self._digests, page, sync=sync) for page in pages)
+        # One by one: between two of them it is the turn of whoever else has small files.
+        return [likeness for comparison in comparisons for likeness in await self.workers.batch(comparison.compare)]
 
     async def make_folder(self, path: RemotePath) -> bool:
         """See `Store.make_folder`."""
