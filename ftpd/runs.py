@@ -36,7 +36,7 @@ async def store_run(puts: Sequence[tuple[Header, Buffer]], conversation: Convers
     """
     replies, peer = conversation.replies, conversation.peer
     try:
-        answers = await put_all(puts, conversation.store)
+        answers = await put_all(puts, conversation)
     except (OSError, asyncio.CancelledError):
         report_all(((lost, None, "lost") for lost, _ in puts), peer, started)
         raise
@@ -72,7 +72,7 @@ async def send_run(gets: Sequence[Header], conversation: Conversation) -> tuple[
     try:
         with buffers.promised(COPIES * GET_BYTES) as room:
             # No more of them are looked at than may be answered: of tiny files some are left for the next time.
-            answers = await get_all(gets[: max(1, room // COPIES // KIB)], conversation.store, room // COPIES)
+            answers = await get_all(gets[: max(1, room // COPIES // KIB)], conversation, room // COPIES)
             frames = b"".join(part for answer in answers for part in _frames_of(answer))
             ended = [(get, answer.transfer, _outcome(answer.reply)) for get, answer in zip(gets, answers, strict=False)]
             size, large = sum(len(answer.data) for answer in answers), answers[-1].reply is None

@@ -157,13 +157,12 @@ class Session(Conversation):
         while (incoming := await self._requests.next()) is not None:
             self._payload = incoming.payload
             self._recognise()
-            async with self.budget.working_on(incoming.header.get("cmd")):
-                if self._is_small_put(incoming.header):
-                    await self._answer_puts(incoming.header)
-                elif self._is_small_get(incoming.header):
-                    await self._answer_gets(incoming.header)
-                else:
-                    await self._answer(incoming.header)
+            if self._is_small_put(incoming.header):
+                await self._answer_puts(incoming.header)
+            elif self._is_small_get(incoming.header):
+                await self._answer_gets(incoming.header)
+            else:
+                await self._answer(incoming.header)
             self._requests.reads_ahead = bool(self.uploads or self.joined)
             self._requests.watches_quiet = self.replies.has_held
             self.request_id = None  # what is said between two requests is no reply
@@ -272,7 +271,8 @@ class Session(Conversation):
             if self.login is None or self.principal is NOBODY:
                 raise FtpdError(ErrorCode.UNAUTHORIZED, f"log in before you {header['cmd']}")
             raise FtpdError(ErrorCode.FORBIDDEN, f"{self.principal.name} may not {header['cmd']}")
-        return await command.run(request, self)
+        async with self.budget.working_on(header["cmd"]):
+            return await command.run(request, self)
 
     async def _say_farewell(self, reason: FtpdError) -> None:
         if self._unsent:  # it would be taken for payload

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from ftpd.payload.direct import Stretch
 from ftpd.payload.files import Source
 from ftpd.store.base import Listing, Store
 from ftpd.wire.digests import Digest
+from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.messages import Entry, Reply, RequestId
 from ftpd.wire.paths import RemotePath
 
@@ -32,6 +34,9 @@ class Transfer(NamedTuple):
 AT_WORK = ("put", "get", "chunk", "md5", "sum")
 """Commands that have files open for as long as their peer, or the disk, needs."""
 
+QUEUE_S = 30.0
+"""How long a request waits for its turn: those whose turn it is may be slow."""
+
 
 class Budget:
     """How many files all conversations together may hold open: descriptors are not endless."""
@@ -42,8 +47,12 @@ class Budget:
         self._turns = asyncio.Semaphore(files) if is_short else None
 
     def working_on(self, command: object) -> AbstractAsyncContextManager[None]:
-        """Wait for the turn of a request, and work on it within. Cancelling is safe."""
-        return contextlib.nullcontext() if self._turns is None or command not in AT_WORK else self._turns
+        """Wait for the turn of a request that may be worked on, and do so within. Cancelling is safe.
+
+        Raises:
+            FtpdError: `busy`, it was not its turn for `QUEUE_S`.
+        """
+        return contextlib.nullcontext() if self._turns is None or command not in AT_WORK else _turn(self._turns)
 
     def take(self) -> bool:
         """Take one, if one is left."""
@@ -55,6 +64,20 @@ class Budget:
     def give_back(self) -> None:
         """Give one back."""
         self.files += 1
+
+
+@contextlib.asynccontextmanager
+async def _turn(turns: asyncio.Semaphore) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(QUEUE_S):
+            await turns.acquire()
+    except TimeoutError:
+        message = f"the server has no files left for this, and had none for {QUEUE_S:.0f} s; try again later"
+        raise FtpdError(ErrorCode.BUSY, message) from None
+    try:
+        yield
+    finally:
+        turns.release()
 
 
 class OpenListing(NamedTuple):

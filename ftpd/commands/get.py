@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ftpd.commands.exchange import Exchange, Transfer
-from ftpd.store.base import Details, Store, StoredFile, WholeFile
+from ftpd.store.base import Details, StoredFile, WholeFile
 from ftpd.wire.digests import Buffer, Tree, TreeHasher, chunk_count, chunk_size_for
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.frames import Header
@@ -51,7 +51,7 @@ class Answered(NamedTuple):
     data: Buffer = b""
 
 
-async def get_all(headers: Sequence[Header], store: Store, room: int) -> list[Answered]:
+async def get_all(headers: Sequence[Header], exchange: Exchange, room: int) -> list[Answered]:
     """Read small files together, until they have `room` bytes. Each is answered as `get` would answer it.
 
     At least the first is answered. Behind one that is not small there are no answers.
@@ -59,7 +59,8 @@ async def get_all(headers: Sequence[Header], store: Store, room: int) -> list[An
     prepared = [_prepare(header) for header in headers]
     paths = [path for _, path in prepared if isinstance(path, RemotePath)]
     try:
-        results = deque(await store.read_small(paths, room) if paths else ())
+        async with exchange.budget.working_on("get"):
+            results = deque(await exchange.store.read_small(paths, room) if paths else ())
     except FtpdError as exc:
         results = deque([exc] * len(paths))
     answers: list[Answered] = []

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from ftpd.commands.exchange import Exchange, Transfer
-from ftpd.store.base import SmallFile, Store, Upload, UploadPlan
+from ftpd.store.base import SmallFile, Upload, UploadPlan
 from ftpd.wire.digests import Buffer, Digest, Hasher, Tree, TreeHasher, chunk_size_for, parse_digest, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.frames import Header
@@ -44,12 +44,15 @@ class Answered(NamedTuple):
     transfer: Transfer | None
 
 
-async def put_all(puts: Sequence[tuple[Header, Buffer]], store: Store) -> list[Answered]:
+async def put_all(puts: Sequence[tuple[Header, Buffer]], exchange: Exchange) -> list[Answered]:
     """Store files that have arrived whole, together. Each is answered as `put` would answer it."""
     prepared = [_prepare(header, data) for header, data in puts]
     files = [file for _, file in prepared if isinstance(file, SmallFile)]
     try:
-        results: Iterator[RemotePath | FtpdError | None] = iter(await store.put_all(files) if files else ())
+        async with exchange.budget.working_on("put"):
+            results: Iterator[RemotePath | FtpdError | None] = iter(
+                await exchange.store.put_all(files) if files else ()
+            )
     except FtpdError as exc:
         results = itertools.repeat(exc)
     return [_answer(number, file, next(results) if isinstance(file, SmallFile) else None) for number, file in prepared]

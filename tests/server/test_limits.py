@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import select
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -9,10 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from ftpd.commands import exchange
 from ftpd.descriptors import FILES_PER_CONNECTION
-from tests.peer import Peer, ServerProcess, code_of, eventually
+from ftpd.wire.errors import ErrorCode, FtpdError
+from tests.peer import Peer, ServerProcess, code_of, eventually, frame, manage
 from tests.server.crowd import allow_files, files_of
 from tests.server.test_floods import encrypted
+
+FIVE_AT_WORK = ("sh", "-c", 'ulimit -n 128; exec "$@"', "sh")
+"""With --max-connections 42 there are descriptors for five requests at a time."""
 
 WINDOW_S = 0.5
 """How long the processor time of a server that has nothing to do is watched."""
@@ -157,8 +164,7 @@ def test_more_connections_than_can_be_busy(tmp_path: Path, peers: contextlib.Exi
     What needs no files waits for nobody; and all come to their end.
     """
     mib, content = 1024 * 1024, bytes(1024 * 1024)
-    prefix = ("sh", "-c", 'ulimit -n 128; exec "$@"', "sh")
-    with ServerProcess(tmp_path, "--max-connections", "42", prefix=prefix) as server:
+    with ServerProcess(tmp_path, "--max-connections", "42", prefix=FIVE_AT_WORK) as server:
         crowd = [peers.enter_context(server.connect()) for _ in range(42)]
         assert ["served"] * 42 == [outcome_of(peer) for peer in crowd]
         for number, peer in enumerate(crowd[1:]):
@@ -170,3 +176,70 @@ def test_more_connections_than_can_be_busy(tmp_path: Path, peers: contextlib.Exi
             peer.send_raw(content[mib // 2 :])
         assert [True] * 41 == [peer.read()["ok"] for peer in crowd[1:]]
         assert "Traceback" not in server.log
+
+
+def test_refused_requests_hold_no_turn(tmp_path: Path, peers: contextlib.ExitStack) -> None:
+    """Whose requests are refused takes no turn from others, however slowly he sends what nobody wants."""
+    manage(tmp_path, "user", "add", "alice")
+    manage(tmp_path, "user", "add", "bob", "--rights", "read-only")
+    alice, bob = (manage(tmp_path, "token", "create", name).split()[-1] for name in ("alice", "bob"))
+    (tmp_path / "file").write_bytes(b"abc")
+    with ServerProcess(tmp_path, "--max-connections", "42", prefix=FIVE_AT_WORK) as server:
+        user, *crowd = [peers.enter_context(server.connect()) for _ in range(13)]
+        assert user.ask({"cmd": "auth", "method": "token", "token": alice})["ok"]
+        for peer in crowd[:6]:
+            assert peer.ask({"cmd": "auth", "method": "token", "token": bob})["ok"]
+        for peer in crowd:
+            peer.send({"cmd": "put", "filename": "large", "filesize": 1 << 30, "id": 1}, b"x")
+        assert ["forbidden"] * 6 + ["unauthorized"] * 6 == [code_of(peer.read()) for peer in crowd]
+        assert user.ask({"cmd": "put", "filename": "large", "filesize": 1 << 20}, bytes(1 << 20))["ok"]
+        user.send_raw(frame({"cmd": "get", "filename": "file"}) * 2)  # small ones are read together
+        assert user.read()["ok"]
+        assert not select.select([peer.socket for peer in crowd], [], [], 0)[0], "the crowd is still there"
+
+
+def test_turns_are_given_back(tmp_path: Path, peers: contextlib.ExitStack) -> None:
+    """Who sends requests without end has a turn for some of them, and then it is that of others."""
+    (tmp_path / "file").write_bytes(b"abc")
+    puts = frame({"cmd": "put", "filename": "small", "filesize": 5}, b"hello") * 200
+    is_over = threading.Event()
+
+    def flood(peer: Peer) -> None:
+        with contextlib.suppress(OSError):
+            while not is_over.is_set():
+                peer.send_raw(puts)
+
+    def drain(peer: Peer) -> None:
+        with contextlib.suppress(OSError):
+            while peer.socket.recv(1 << 16):
+                pass
+
+    with ServerProcess(tmp_path, "-q", "--max-connections", "42", prefix=FIVE_AT_WORK) as server:
+        crowd = [peers.enter_context(server.connect()) for _ in range(5)]
+        threads = [threading.Thread(target=act, args=(peer,)) for peer in crowd for act in (flood, drain)]
+        for thread in threads:
+            thread.start()
+        try:
+            eventually((server.root / "small").exists, "they have begun")
+            with server.connect() as other:
+                assert other.ask({"cmd": "md5", "filename": "file"})["ok"]
+        finally:
+            is_over.set()
+            for peer in crowd:
+                peer.socket.shutdown(2)
+            for thread in threads:
+                thread.join()
+
+
+async def test_a_turn_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has waited long enough for a turn is told `busy`; the turn is not lost by that, nor by being cancelled."""
+    monkeypatch.setattr(exchange, "QUEUE_S", 0.05)
+    budget = exchange.Budget(1, is_short=True)
+    async with budget.working_on("put"):
+        with pytest.raises(FtpdError) as refusal:
+            await budget.working_on("get").__aenter__()
+        assert ErrorCode.BUSY == refusal.value.code
+        await budget.working_on("ls").__aenter__()  # which needs no files
+    for _ in range(2):
+        async with budget.working_on("get"):
+            pass
