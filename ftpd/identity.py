@@ -1,7 +1,9 @@
 """What the server shows, and whose certificates it believes: files that may change while it serves."""
 
 import logging
+import math
 import ssl
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,9 @@ from ftpd.tls import IdentityError, ask_for_certificates, pin_of, server_context
 
 if TYPE_CHECKING:
     from ftpd.access.certificates import Revocations
+
+RETRY_S = 1.0
+"""How often new lists are tried that could not be used with the server's certificate, which may be on its way too."""
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +33,9 @@ class Identity:
         self._door = door
         self._certificate, self._key = certificate, key
         self._authorities, self._revoked = authorities, revoked
+        self._revocations: Revocations | None = None
         self._version = 0
+        self._failed = -math.inf
         self.reload()
 
     @property
@@ -53,19 +60,26 @@ class Identity:
         if isinstance(self._door, UsersDoor):
             self._door.knows_certificates = self._authorities is not None
             self._door.revocations = revocations
-        self._revocations, self._version = revocations, 0
+        self._revocations, self._version = revocations, revocations.version if revocations is not None else 0
 
     def context(self) -> ssl.SSLContext:
         """Give the context for a new connection; one with the new lists if some have come."""
         if self._revocations is not None:
             self._revocations.look()
             if self._version != self._revocations.version:
-                self._version = self._revocations.version
-                try:
-                    self._make()  # OpenSSL keeps the lists it has: a context forgets nothing
-                except IdentityError as exc:  # the door does not let in whom the new lists name
-                    log.error("handshakes go on with the old lists: %s", exc)  # noqa: TRY400 (nothing to trace)
+                self._renew(self._revocations.version)
         return self._context
+
+    def _renew(self, version: int) -> None:
+        """Make a context with the new lists: OpenSSL keeps those it has, and a context forgets nothing."""
+        if time.monotonic() - self._failed < RETRY_S:
+            return
+        try:
+            self._make()
+            self._version = version
+        except IdentityError as exc:  # the door does not let in whom the new lists name
+            self._failed = time.monotonic()
+            log.error("handshakes go on with the old lists: %s", exc)  # noqa: TRY400 (nothing to trace)
 
     def _make(self) -> None:
         context = server_context(self._certificate, self._key)
@@ -85,4 +99,8 @@ class Identity:
         try:
             return Revocations(self._revoked, self._authorities)
         except RevocationError as exc:
-            raise IdentityError(str(exc)) from exc
+            if self._revocations is None:
+                raise IdentityError(str(exc)) from exc
+            # One that has expired keeps nobody from a new certificate of the server.
+            log.error("the old lists of revoked certificates hold: %s", exc)  # noqa: TRY400 (nothing to trace)
+            return self._revocations

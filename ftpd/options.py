@@ -170,6 +170,8 @@ def _networks(text: str) -> tuple[Network, ...]:
     if not all(network.prefixlen for network in networks):
         msg = f"{text}: that is everybody, who could all say that they are somebody else"
         raise argparse.ArgumentTypeError(msg)
+    if any(isinstance(network, ipaddress.IPv6Network) and network.network_address.ipv4_mapped for network in networks):
+        raise argparse.ArgumentTypeError(f"{text}: say IPv4 addresses as such, as in 10.0.0.5")
     return networks
 
 

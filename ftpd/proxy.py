@@ -41,6 +41,9 @@ class Origin(NamedTuple):
     host: str
     port: int
 
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 class ProxyError(Exception):
     """What a proxy has sent is no header."""
@@ -118,7 +121,7 @@ def _parse_v1(header: bytes) -> Origin | None:
     kind = ipaddress.IPv4Address if words[1] == b"TCP4" else ipaddress.IPv6Address
     source, _ = (kind(_text(word)) for word in words[2:4])
     port, _ = (_port(_text(word)) for word in words[4:])
-    return Origin(str(source), port)
+    return _origin(source, port)
 
 
 def _parse_v2(header: bytes) -> Origin | None:
@@ -129,10 +132,16 @@ def _parse_v2(header: bytes) -> Origin | None:
         raise ProxyError("it is of a version, for a protocol or with an address that is not known")
     body = header[_HEAD.size :]
     if family == _TCP4:
-        return Origin(str(ipaddress.IPv4Address(body[:4])), int.from_bytes(body[8:10], "big"))
+        return _origin(ipaddress.IPv4Address(body[:4]), int.from_bytes(body[8:10], "big"))
     if family == _TCP6:
-        return Origin(str(ipaddress.IPv6Address(body[:16])), int.from_bytes(body[32:34], "big"))
+        return _origin(ipaddress.IPv6Address(body[:16]), int.from_bytes(body[32:34], "big"))
     return None
+
+
+def _origin(host: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> Origin:
+    """Name somebody. He has one address, also where a proxy that listens for both kinds says it as IPv6."""
+    mapped = host.ipv4_mapped if isinstance(host, ipaddress.IPv6Address) else None
+    return Origin(str(mapped or host), port)
 
 
 def _text(word: bytes) -> str:

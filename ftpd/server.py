@@ -164,14 +164,17 @@ class Server:
                 await self._have_room()
                 sock, address = await loop.sock_accept(listener)
                 if is_proxy(address[0], proxies):
-                    self._begin(self._introduce(sock, Origin(*address[:2])), sock, address[0])
+                    proxy = Origin(*address[:2])
+                    # Until it is known who comes each is a source of its own: they are no crowd because of the proxy.
+                    self._begin(self._introduce(sock, proxy), sock, str(proxy))
                     await asyncio.sleep(0)  # most headers are there already: then it is known who is in a crowd
                 else:
                     await self._meet(sock, address[0])
             except ConnectionError:  # gone before it was let in
                 continue
-            except OSError as exc:
-                log.warning("nobody is let in for %g s: %s", PAUSE_S, exc)
+            except Exception as exc:  # whatever it is: others come after this one
+                is_full = isinstance(exc, OSError)
+                log.warning("nobody is let in for %g s: %s", PAUSE_S, exc, exc_info=not is_full)
                 await asyncio.sleep(PAUSE_S)
 
     async def _introduce(self, sock: socket.socket, proxy: Origin) -> None:
@@ -179,25 +182,34 @@ class Server:
         try:
             async with asyncio.timeout(HEADER_S):
                 origin = await receive_header(sock) or proxy
-            await self._meet(sock, origin.host, origin)
         except ProxyError as exc:
-            log.warning("a proxy has to say for whom it speaks: %s", exc, extra={"peer": f"{proxy.host}:{proxy.port}"})
+            log.warning("a proxy has to say for whom it speaks: %s", exc, extra={"peer": str(proxy)})
             sock.close()
         except OSError as exc:  # TimeoutError is one
             log.debug("a proxy said nothing: %s", str(exc) or "it took too long", extra={"outcome": "lost"})
             sock.close()
+        else:
+            await self._meet(sock, origin.host, origin)
 
     async def _meet(self, sock: socket.socket, host: str, origin: Origin | None = None) -> None:
-        """Let somebody in."""
-        visit = self._admission.enter(host)
-        protocol = functools.partial(ChannelProtocol, functools.partial(self._admit, visit), origin)
-        if self._tls is not None:
-            self._encrypt(sock, self._tls(), visit, protocol)
-            return
+        """Let somebody in. Never raises: a bug with one must not keep out all who come after."""
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(protocol, sock)
-        finally:
-            self._forget(visit)
+            tls = self._tls() if self._tls is not None else None
+            visit = self._admission.enter(host)
+            protocol = functools.partial(ChannelProtocol, functools.partial(self._admit, visit), origin)
+            if tls is not None:
+                self._encrypt(sock, tls, visit, protocol)
+                return
+            try:
+                await asyncio.get_running_loop().connect_accepted_socket(protocol, sock)
+            finally:
+                self._forget(visit)
+        except OSError as exc:
+            log.debug("gone before it was let in: %s", exc, extra={"peer": host, "outcome": "lost"})
+            sock.close()
+        except Exception:
+            log.exception("a bug ended a connection before it began", extra={"peer": host})
+            sock.close()
 
     def _encrypt(
         self, sock: socket.socket, tls: ssl.SSLContext, visit: Visit, protocol: Callable[[], ChannelProtocol]

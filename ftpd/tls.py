@@ -52,7 +52,8 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
 def ask_for_certificates(context: ssl.SSLContext, authorities: Path, revoked: Path | None = None) -> None:
     """Let clients show a certificate that one of these authorities has signed. Who shows another one is cut.
 
-    So is, where there are lists of what is `revoked`, who shows one from it, or of an authority that has no list there.
+    So is, where there are lists of what is `revoked`, who shows one from it, or of an authority that is revoked or has
+    no list there: each up to the root needs one.
 
     Raises:
         IdentityError: a file can not be read.
@@ -68,7 +69,7 @@ def ask_for_certificates(context: ssl.SSLContext, authorities: Path, revoked: Pa
             context.load_verify_locations(revoked)
         except (OSError, ssl.SSLError) as exc:
             raise IdentityError(f"{revoked}: it can not be read as lists of revoked certificates") from exc
-        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
 
 
 def own_identity(folder: Path, host: str) -> tuple[Path, Path]:

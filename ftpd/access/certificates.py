@@ -5,6 +5,7 @@ already: a certificate that was good once is compared with the latest lists as l
 """
 
 import datetime as dt
+import functools
 import logging
 import re
 import time
@@ -33,15 +34,13 @@ class Shown(NamedTuple):
     """The common names of its subject."""
     until: float
     """When it ends, by the wall clock."""
-    issuer: bytes
-    serial: int
+    certificate: x509.Certificate
 
 
 class _Revoked(NamedTuple):
-    """The list of one authority."""
+    """A list of one authority."""
 
     serials: frozenset[int]
-    made: dt.datetime
     until: float
 
 
@@ -50,16 +49,15 @@ def read_certificate(der: bytes) -> Shown | None:
     try:
         found = x509.load_der_x509_certificate(der)
         names = tuple(str(part.value) for part in found.subject.get_attributes_for_oid(NameOID.COMMON_NAME))
-        until = found.not_valid_after_utc.timestamp()
-        return Shown(names, until, found.issuer.public_bytes(), found.serial_number)
-    except ValueError:
+        return Shown(names, found.not_valid_after_utc.timestamp(), found)
+    except Exception:  # noqa: BLE001 (cryptography has several that are no ValueError)
         return None
 
 
 class Revocations:
     """The lists in one file, which is read again when it has changed. One with a mistake leaves the old ones in force.
 
-    Like OpenSSL it believes nobody whose authority has no list, or only one that has expired.
+    Like OpenSSL it believes nobody whose authority has no list, only one that has expired, or is itself revoked.
     """
 
     def __init__(self, file: Path, authorities: Path) -> None:
@@ -73,7 +71,8 @@ class Revocations:
         self._seen = self._state()
         self._lists = _load(file, authorities)
         self._looked = time.monotonic()
-        self._is_warned = False
+        self._said = set[str]()
+        """What has been said to be wrong."""
         self.version = 0
         """Grows when other lists are in force."""
 
@@ -85,23 +84,41 @@ class Revocations:
         self._looked = now
         state = self._state()
         if state != self._seen:
-            self._seen = state
             try:
                 self._lists = _load(self.file, self._authorities)
+            except RevocationError as exc:  # perhaps only for a moment: it is tried again until it is good
+                self._say(f"the old lists of revoked certificates hold: {exc}")
+            else:
+                self._seen = state
                 self.version += 1
-                self._is_warned = False
+                self._said.clear()
                 log.info("the lists of revoked certificates were read again")
-            except RevocationError as exc:
-                log.error("the old lists of revoked certificates hold: %s", exc)  # noqa: TRY400 (nothing to trace)
-        if not self._is_warned and any(found.until <= time.time() for found in self._lists.values()):
-            self._is_warned = True
-            log.error("%s: a list has expired, and with it log-ins by certificate until there is a new one", self.file)
+        if any(found.until <= time.time() for found in self._lists.values()):
+            self._say(f"{self.file}: a list has expired, and with it log-ins by certificate until there is a new one")
 
     def holds(self, shown: Shown) -> bool:
-        """Tell whether a certificate is good as far as its authority has said."""
+        """Tell whether a certificate is good as far as its authorities have said."""
         self.look()
-        found = self._lists.get(shown.issuer)
-        return found is not None and time.time() < found.until and shown.serial not in found.serials
+        return self._is_good(shown.certificate, ())
+
+    def _is_good(self, certificate: x509.Certificate, below: tuple[x509.Certificate, ...]) -> bool:
+        """Look for authorities with lists, from one to the next up to a root, of which none has revoked the one below.
+
+        Authorities may have the same name: what counts is who has signed.
+        """
+        return any(
+            time.time() < found.until
+            and _is_issued_by(certificate, authority)
+            and certificate.serial_number not in found.serials
+            and (authority in below or self._is_good(authority, (*below, authority)))
+            for authority, found in self._lists.items()
+        )
+
+    def _say(self, what: str) -> None:
+        """Log what is wrong, once."""
+        if what not in self._said:
+            self._said.add(what)
+            log.error(what)
 
     def _state(self) -> tuple[int, ...]:
         try:
@@ -111,46 +128,81 @@ class Revocations:
         return (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size)
 
 
-def _load(file: Path, authorities: Path) -> dict[bytes, _Revoked]:
+@functools.lru_cache(maxsize=4096)
+def _is_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    """Compare names and signature; kept, because it is asked for every request."""
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except Exception:  # noqa: BLE001 (for a name, for a kind of key, for a signature)
+        return False
+    return True
+
+
+def _load(file: Path, authorities: Path) -> dict[x509.Certificate, _Revoked]:
     """Read the newest list of each authority."""
     try:
         text = file.read_bytes()
         signers = x509.load_pem_x509_certificates(authorities.read_bytes())
     except OSError as exc:
         raise RevocationError(f"{exc.filename}: {exc.strerror}") from exc
-    except ValueError as exc:
+    except Exception as exc:
         raise RevocationError(f"{authorities}: there are no certificates in it") from exc
-    blocks = _LIST.findall(text)
-    if not blocks or len(blocks) != text.count(b"-----BEGIN"):
-        raise RevocationError(f"{file}: there is no list of revoked certificates in it, or something else (PEM)")
-    lists: dict[bytes, _Revoked] = {}
-    for number, block in enumerate(blocks, 1):
-        try:
-            issuer, found = _read(block, signers)
-        except RevocationError as exc:
-            raise RevocationError(f"{file}: list {number}: {exc}") from exc
-        except (ValueError, TypeError) as exc:
-            raise RevocationError(f"{file}: list {number} is damaged") from exc
-        if issuer not in lists or lists[issuer].made < found.made:
-            lists[issuer] = found
+    newest = _newest(file, text, signers)
+    try:
+        lists = {signer: _Revoked(_serials_of(found), _end_of(found)) for signer, found in newest.items()}
+    except Exception as exc:
+        raise RevocationError(f"{file}: a list in it is damaged") from exc
     if any(found.until <= time.time() for found in lists.values()):
         raise RevocationError(f"{file}: a list has expired; fetch a new one from the authority")
     return lists
 
 
-def _read(block: bytes, signers: list[x509.Certificate]) -> tuple[bytes, _Revoked]:
+def _newest(
+    file: Path, text: bytes, signers: list[x509.Certificate]
+) -> dict[x509.Certificate, x509.CertificateRevocationList]:
+    blocks = _LIST.findall(text)
+    if not blocks or len(blocks) != text.count(b"-----BEGIN"):
+        raise RevocationError(f"{file}: there is no list of revoked certificates in it, or something else (PEM)")
+    newest: dict[x509.Certificate, x509.CertificateRevocationList] = {}
+    for number, block in enumerate(blocks, 1):
+        try:
+            found, by = _read(block, signers)
+        except RevocationError as exc:
+            raise RevocationError(f"{file}: list {number}: {exc}") from exc
+        except Exception as exc:  # cryptography has several that are no ValueError
+            raise RevocationError(f"{file}: list {number} is damaged") from exc
+        for signer in by:
+            if signer not in newest or newest[signer].last_update_utc < found.last_update_utc:
+                newest[signer] = found
+    return newest
+
+
+def _read(
+    block: bytes, signers: list[x509.Certificate]
+) -> tuple[x509.CertificateRevocationList, list[x509.Certificate]]:
+    """Read a list, but not yet who is on it; with the certificates of whoever has signed it."""
     found = x509.load_pem_x509_crl(block)
-    keys = [signer.public_key() for signer in signers if signer.subject == found.issuer]
-    if not any(found.is_signature_valid(key) for key in keys):  # type: ignore[arg-type] # others raise TypeError
+    by = [signer for signer in signers if signer.subject == found.issuer and _is_signed_by(found, signer)]
+    if not by:
         raise RevocationError("no certificate in --client-ca has signed it")
     if found.last_update_utc > dt.datetime.now(dt.UTC):
         raise RevocationError("it is not valid yet")
     if _is_partial(found.extensions):
         raise RevocationError("it has only some of the revoked certificates; a whole list is needed")
+    return found, by
+
+
+def _is_signed_by(found: x509.CertificateRevocationList, signer: x509.Certificate) -> bool:
+    return found.is_signature_valid(signer.public_key())  # type: ignore[arg-type] # others raise TypeError
+
+
+def _serials_of(found: x509.CertificateRevocationList) -> frozenset[int]:
+    return frozenset(entry.serial_number for entry in found)
+
+
+def _end_of(found: x509.CertificateRevocationList) -> float:
     until = found.next_update_utc
-    serials = frozenset(entry.serial_number for entry in found)
-    ends = float("inf") if until is None else until.timestamp()
-    return found.issuer.public_bytes(), _Revoked(serials, found.last_update_utc, ends)
+    return float("inf") if until is None else until.timestamp()
 
 
 def _is_partial(extensions: x509.Extensions) -> bool:
@@ -159,6 +211,8 @@ def _is_partial(extensions: x509.Extensions) -> bool:
         if isinstance(value, x509.DeltaCRLIndicator):
             return True
         if isinstance(value, x509.IssuingDistributionPoint):
+            shard = value.full_name or value.relative_name  # one of several lists, each of which has some of them
             other = value.only_contains_ca_certs or value.only_contains_attribute_certs
-            return bool(other or value.indirect_crl or value.only_some_reasons)
+            if shard or other or value.indirect_crl or value.only_some_reasons:
+                return True
     return False

@@ -127,8 +127,10 @@ class UsersDoor(Door):
         """Whether certificates of clients have been verified, and by whom we want."""
         self.revocations: Revocations | None = None
         """And which of them hold no more, where that is to be looked at."""
-        self._users = load(file)
         self._seen = self._state()
+        self._users = load(file)
+        self._said = ""
+        """What was last said to be wrong with the file."""
         self._looked = time.monotonic()
         self._passwords, self._passwords_of_known = PasswordChecker(), PasswordChecker()
 
@@ -258,12 +260,15 @@ class UsersDoor(Door):
         self._looked = now
         state = self._state()
         if state != self._seen:
-            self._seen = state
             try:
                 self._users = load(self._file)
+            except UsersError as exc:  # perhaps only for a moment: it is tried again until it is good
+                if str(exc) != self._said:
+                    self._said = str(exc)
+                    log.error("the users file has a mistake, the old one holds: %s", exc)  # noqa: TRY400 (as above)
+            else:
+                self._seen, self._said = state, ""
                 log.info("the users file was read again")
-            except UsersError as exc:
-                log.error("the users file has a mistake, the old one holds: %s", exc)  # noqa: TRY400 (nothing to trace)
         return self._users
 
     def _state(self) -> tuple[int, ...]:
