@@ -37,10 +37,7 @@ class Authority(NamedTuple):
         """Make one."""
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         authority = cls(folder, subject, ec.generate_private_key(ec.SECP256R1()))
-        certificate = authority._builder(subject, authority.key.public_key(), 3600).add_extension(
-            x509.BasicConstraints(ca=True, path_length=None), critical=True
-        )
-        authority.file.write_bytes(certificate.sign(authority.key, hashes.SHA256()).public_bytes(Encoding.PEM))
+        authority._vouch_for(authority)
         return authority
 
     def sign(self, *names: str, seconds: float = 3600, purpose: x509.ObjectIdentifier | None = None) -> Path:
@@ -55,7 +52,20 @@ class Authority(NamedTuple):
         file.write_bytes(pem + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return file
 
-    def revoke(self, *certificates: Path, seconds: float = 3600, days_old: float = 1, is_delta: bool = False) -> bytes:
+    def under(self, name: str) -> "Authority":
+        """Make an authority that this one vouches for."""
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        authority = Authority(self.folder, subject, ec.generate_private_key(ec.SECP256R1()))
+        self._vouch_for(authority)
+        return authority
+
+    def revoke(
+        self,
+        *certificates: Path,
+        seconds: float = 3600,
+        days_old: float = 1,
+        extension: x509.ExtensionType | None = None,
+    ) -> bytes:
         """Make a list (PEM) of certificates that are good no more."""
         now = dt.datetime.now(dt.UTC)
         builder = (
@@ -64,13 +74,26 @@ class Authority(NamedTuple):
             .last_update(now - dt.timedelta(days=days_old))
             .next_update(now + dt.timedelta(seconds=seconds))
         )
-        if is_delta:
-            builder = builder.add_extension(x509.DeltaCRLIndicator(1), critical=True)
+        if extension is not None:
+            builder = builder.add_extension(extension, critical=True)
+        builder = builder.add_extension(self._key_identifier, critical=False)
         for file in certificates:
             serial = x509.load_pem_x509_certificate(file.read_bytes()).serial_number
             revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
             builder = builder.add_revoked_certificate(revoked)
         return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+    @property
+    def _key_identifier(self) -> x509.AuthorityKeyIdentifier:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+
+    def _vouch_for(self, other: "Authority") -> None:
+        builder = self._builder(other.name, other.key.public_key(), 3600)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        builder = builder.add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(other.key.public_key()), critical=False
+        )
+        other.file.write_bytes(builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, seconds: float) -> x509.CertificateBuilder:
         now = dt.datetime.now(dt.UTC)
@@ -82,6 +105,7 @@ class Authority(NamedTuple):
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - dt.timedelta(days=1))
             .not_valid_after(now + dt.timedelta(seconds=seconds))
+            .add_extension(self._key_identifier, critical=False)
         )
 
 

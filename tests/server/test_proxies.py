@@ -167,7 +167,9 @@ def test_a_crowd_behind_it(encrypted: ServerProcess) -> None:
         assert {"tls_required"} == {code_of(peer.read()) for peer in crowd}
 
 
-@pytest.mark.parametrize("networks", ["0.0.0.0/0", "::/0", "127.0.0.1,0.0.0.0/0", "10.0.0.1/8", "proxy", "127.0.0.1,"])
+@pytest.mark.parametrize(
+    "networks", ["0.0.0.0/0", "::/0", "127.0.0.1,0.0.0.0/0", "::ffff:10.0.0.5", "10.0.0.1/8", "proxy", "127.0.0.1,"]
+)
 def test_networks_that_are_none(tmp_path: Path, networks: str) -> None:
     """Networks with a mistake, or that are everybody, are one line and exit status 2."""
     done = subprocess.run(

@@ -1,14 +1,20 @@
 """Client certificates that their authority has taken back: cut when they come, and ended where they are logged in."""
 
+import base64
 import contextlib
+import datetime as dt
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.extensions import IssuingDistributionPoint
 
 from tests.peer import Peer, ServerProcess, eventually, manage, served, server_environment
 from tests.server.test_client_certificates import Authority, connect
@@ -96,25 +102,62 @@ def test_an_upload_gets_no_name(service: Service) -> None:
     assert not (service.server.root / "late").exists()
 
 
-@pytest.mark.parametrize("mistake", [b"", b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"])
-def test_a_mistake_changes_nothing(service: Service, mistake: bytes) -> None:
+SHARD = IssuingDistributionPoint(
+    full_name=[x509.UniformResourceIdentifier("http://authority.example/7.crl")],
+    relative_name=None,
+    only_contains_user_certs=False,
+    only_contains_ca_certs=False,
+    only_some_reasons=None,
+    indirect_crl=False,
+    only_contains_attribute_certs=False,
+)
+"""Says that a list is one of several."""
+
+
+def with_an_extension_twice(authority: Authority) -> bytes:
+    """Make a list that is signed, and that `cryptography` refuses by an exception of its own."""
+    now = dt.datetime.now(dt.UTC)
+    number, other = x509.ObjectIdentifier("2.5.29.20"), x509.ObjectIdentifier("2.5.29.99")
+    builder = x509.CertificateRevocationListBuilder(authority.name, now - dt.timedelta(1), now + dt.timedelta(1))
+    for oid in (number, other):
+        builder = builder.add_extension(x509.UnrecognizedExtension(oid, b"\x02\x01\x01"), critical=False)
+    signed = builder.sign(authority.key, hashes.SHA256())
+    content = signed.tbs_certlist_bytes.replace(b"\x55\x1d\x63", b"\x55\x1d\x14")
+    signature = b"\0" + authority.key.sign(content, ec.ECDSA(hashes.SHA256()))
+    ecdsa_with_sha256 = bytes.fromhex("300a06082a8648ce3d040302")
+    body = content + ecdsa_with_sha256 + bytes([3, len(signature)]) + signature
+    assert 128 <= len(body) < 256
+    whole = bytes([0x30, 0x81, len(body)]) + body
+    return b"-----BEGIN X509 CRL-----\n" + base64.encodebytes(whole) + b"-----END X509 CRL-----\n"
+
+
+MISTAKEN: dict[str, Callable[[Authority], bytes]] = {
+    "empty": lambda _: b"",
+    "damaged": lambda _: b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n",
+    "with something twice": with_an_extension_twice,
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKEN)
+def test_a_mistake_changes_nothing(service: Service, mistake: str) -> None:
     """A new file with a mistake is logged, and the old list stays in force: for who comes, and who is there."""
     revoked, good = service.authority.sign("alice"), service.authority.sign("alice")
     service.publish(service.authority.revoke(revoked))
     eventually(lambda: not service.lets_in(revoked), "the new list is read")
     with connect(service.server, good) as peer:
-        service.publish(mistake)
+        service.publish(MISTAKEN[mistake](service.authority))
         eventually(lambda: peer.ask({"cmd": "ls"})["ok"] and "old lists" in service.server.log, "the mistake is found")
         assert peer.ask({"cmd": "ls"})["ok"]
     assert service.lets_in(good)
     assert not service.lets_in(revoked)
+    assert 1 == service.server.log.count("old lists of revoked certificates hold")
 
 
 def test_a_list_expires(service: Service) -> None:
     """Once the list has expired nobody is logged in by a certificate, new or old, and a new one mends that."""
     good = service.authority.sign("alice")
     with connect(service.server, good) as peer:
-        service.publish(service.authority.revoke(seconds=2))
+        service.publish(service.authority.revoke(seconds=5))  # it has to be read before
         eventually(lambda: is_unauthorized(peer), "the list expires")
         assert not service.lets_in(good)
         eventually(lambda: is_unauthorized(peer) and "a list has expired" in service.server.log, "it is logged")
@@ -186,6 +229,8 @@ MISTAKES = {
     "of another authority": "no certificate in --client-ca has signed it",
     "of one of the same name": "no certificate in --client-ca has signed it",
     "a delta": "only some",
+    "a shard": "only some",
+    "with something twice": "list 1 is damaged",
     "without authorities": "--client-ca",
     "in the served folder": "lies in the served folder",
 }
@@ -208,7 +253,9 @@ def test_server_that_can_not_start(tmp_path: Path, what: str) -> None:
         "not yet valid": authority.revoke(days_old=-0.5, seconds=86400),
         "of another authority": other.revoke(),
         "of one of the same name": other._replace(name=authority.name).revoke(),
-        "a delta": authority.revoke(is_delta=True),
+        "a delta": authority.revoke(extension=x509.DeltaCRLIndicator(1)),
+        "a shard": authority.revoke(extension=SHARD),
+        "with something twice": with_an_extension_twice(authority),
     }.get(what, good)
     lists = (root if what == "in the served folder" else keys) / "lists.pem"
     if what != "no file":

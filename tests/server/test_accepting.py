@@ -1,0 +1,77 @@
+"""Letting connections in: what goes wrong with one does not keep out the next."""
+
+import asyncio
+import contextlib
+import ipaddress
+import ssl
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from ftpd import server
+from ftpd.payload.workers import Workers
+from ftpd.server import Server
+from ftpd.store.local import LocalStore
+from ftpd.tls import own_identity, server_context
+from ftpd.wire.messages import Durability
+from tests.peer import frame
+from tests.server.test_proxy_header import line
+
+PING = frame({"cmd": "ping", "id": 1})
+
+
+@contextlib.asynccontextmanager
+async def serving(root: Path, tls: Callable[[], ssl.SSLContext] | None = None, proxy: str = "") -> AsyncIterator[int]:
+    """Serve a folder; gives the port."""
+    workers = Workers()
+    store = LocalStore(root, workers, durability=Durability.NONE)
+    served = Server(store, tls=tls)
+    proxies = [ipaddress.ip_network(proxy)] if proxy else []
+    try:
+        [(_, port)] = await served.start("127.0.0.1", 0, proxies)
+        yield port
+    finally:
+        await served.drain(0.0)
+        await store.close()
+        workers.close()
+
+
+@pytest.mark.parametrize("header", [b"", line("TCP4", "192.0.2.1", "192.0.2.2", "1", "2")], ids=["direct", "proxy"])
+async def test_a_bug_ends_one_connection(tmp_path: Path, caplog: pytest.LogCaptureFixture, header: bytes) -> None:
+    """An exception that nobody has thought of is logged and costs the connection it comes with, and no other."""
+    context = server_context(*own_identity(tmp_path / "keys", "localhost"))
+    bugs = [RuntimeError("first"), KeyError("second")]
+
+    def tls() -> ssl.SSLContext:
+        if bugs:
+            raise bugs.pop()
+        return context
+
+    async with serving(tmp_path, tls, "127.0.0.1" if header else "") as port:
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(header)
+            with contextlib.suppress(ConnectionResetError):
+                assert b"" == await reader.read(1)
+            writer.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(header + PING)
+        assert b"tls_required" in await reader.read()
+        writer.close()
+    assert ["KeyError", "RuntimeError"] == [
+        record.exc_info[0].__name__ for record in caplog.records if record.exc_info and record.exc_info[0]
+    ]
+
+
+async def test_headers_that_are_on_their_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More connections of a proxy than may begin at a time, whose headers come a little later, are all let in."""
+    monkeypatch.setattr(server, "MAX_HANDSHAKES", 5)
+    monkeypatch.setattr(server, "FAIR_HANDSHAKE_S", 20.0)
+    async with serving(tmp_path, proxy="127.0.0.1") as port:
+        crowd = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
+        for number, (_, writer) in enumerate(crowd):
+            writer.write(line("TCP4", f"192.0.2.{number}", "192.0.2.99", "1", "2") + PING)
+        for reader, writer in crowd:
+            assert int.from_bytes(await reader.readexactly(4), "little")
+            writer.close()
