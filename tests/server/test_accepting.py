@@ -15,8 +15,8 @@ from ftpd.server import Server
 from ftpd.store.local import LocalStore
 from ftpd.tls import own_identity, server_context
 from ftpd.wire.messages import Durability
-from tests.peer import frame
-from tests.server.test_proxy_header import line
+from tests.peer import PATIENCE_S, frame
+from tests.server.test_proxy_header import SIGNATURE, line
 
 PING = frame({"cmd": "ping", "id": 1})
 
@@ -75,3 +75,31 @@ async def test_headers_that_are_on_their_way(tmp_path: Path, monkeypatch: pytest
         for reader, writer in crowd:
             assert int.from_bytes(await reader.readexactly(4), "little")
             writer.close()
+
+
+@pytest.mark.parametrize("start", [b"", b"PROXY TCP4 "], ids=["silent", "half"])
+async def test_a_header_that_does_not_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: bytes) -> None:
+    """A connection whose header does not come in its time is ended."""
+    monkeypatch.setattr(server, "HEADER_S", 0.1)
+    async with serving(tmp_path, proxy="127.0.0.1") as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(start)
+        async with asyncio.timeout(PATIENCE_S):
+            assert b"" == await reader.read(1)
+        writer.close()
+
+
+async def test_a_header_that_trickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it help to send a byte of it now and then: the time is that of the whole header."""
+    monkeypatch.setattr(server, "HEADER_S", 0.3)
+    async with serving(tmp_path, proxy="127.0.0.1") as port, asyncio.timeout(PATIENCE_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        header = SIGNATURE + b"\x21\x11\x10\x00" + bytes(4096)
+        ended = asyncio.create_task(reader.read(1))
+        for byte in header:
+            writer.write(bytes([byte]))
+            if (await asyncio.wait([ended], timeout=0.05))[0]:
+                break
+        with contextlib.suppress(ConnectionResetError):
+            assert b"" == await ended
+        writer.close()

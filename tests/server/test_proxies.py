@@ -119,13 +119,6 @@ def test_a_proxy_has_to_say(server: ServerProcess, first: bytes) -> None:
     eventually(lambda: server.log.count("a proxy has to say") == before + 1, "it is logged")
 
 
-@pytest.mark.parametrize("part", [b"", b"PROXY TCP4 "])
-def test_a_silent_proxy(plain: ServerProcess, part: bytes) -> None:
-    """A connection whose header does not come is ended."""
-    with Passed(plain, part) as peer:
-        assert peer.is_ended()
-
-
 def test_limits_are_for_those_behind_it(plain: ServerProcess) -> None:
     """So many connections from one place are let in, each place for itself, though all come from the proxy."""
     with contextlib.ExitStack() as stack:
