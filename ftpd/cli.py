@@ -10,11 +10,13 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from ftpd import __version__
 from ftpd.config import Config, ConfigError, check_root
-from ftpd.entrance import USERS, Entrance, open_entrance
+from ftpd.entrance import FIRST_TOKEN, USERS, Entrance, open_entrance
+from ftpd.listening import listen
 from ftpd.log import set_up
 from ftpd.memory import keep_freed_memory, memory_limit
 from ftpd.options import EXIT_USAGE, parse
@@ -59,23 +61,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def serve(config: Config) -> int:
-    """Serve until a signal says to stop.
+    """Serve until a signal says to stop. A start that fails leaves no key, user or token behind.
 
     Raises:
         ConfigError: something it was told makes no sense.
         FtpdError: the root can not be used.
-        OSError: the address can not be used.
+        OSError: a file can not be read or written.
     """
-    entrance = open_entrance(config)
-    try:
-        return await _serve(config, entrance)
-    except (ConfigError, FtpdError, OSError):
-        if entrance.token is not None:  # the next start makes no other
-            _hand_over(entrance.token, config)
-        raise
+    with ExitStack() as undo:
+        listeners = _listen(config)
+        for listener in listeners:
+            undo.callback(listener.close)
+        return await _serve(config, listeners, open_entrance(config, undo), undo)
 
 
-async def _serve(config: Config, entrance: Entrance) -> int:
+async def _serve(config: Config, listeners: Sequence[socket.socket], entrance: Entrance, undo: ExitStack) -> int:
     workers = Workers(config.workers or DISK_THREADS)
     store = LocalStore(
         config.root,
@@ -93,11 +93,11 @@ async def _serve(config: Config, entrance: Entrance) -> int:
         config.limit_rate,
     )
     try:
-        addresses = await _listen(server, config)
-        _confine(config, entrance)  # the loop has not turned since: nobody was let in, and there is no thread
+        _confine(config, entrance)  # the loop has not turned yet: nobody was let in, and there is no thread
         stop = asyncio.Event()
         _on_signals(stop, entrance)
-        _announce(config, addresses[0], entrance)
+        _announce(config, server.start(listeners, config.proxy_from)[0], entrance)
+        undo.pop_all()
         await _sweep_until(stop, store, min(max(config.partial_ttl_s, 1.0), SWEEP_S))
         log.info("stopping: running transfers have %g s to finish", config.grace_s)
         await server.drain(config.grace_s)
@@ -140,9 +140,9 @@ async def _sweep_until(stop: asyncio.Event, store: Store, every_s: float) -> Non
                 await stop.wait()
 
 
-async def _listen(server: Server, config: Config) -> list[tuple[str, int]]:
+def _listen(config: Config) -> list[socket.socket]:
     try:
-        return await server.start(config.host, config.port, config.proxy_from)
+        return listen(config.host, config.port)
     except OSError as exc:
         where = f"{config.host} port {config.port}"
         raise ConfigError(f"can not listen on {where}: {_reason(exc)}") from exc
@@ -197,7 +197,7 @@ def _hand_over(token: str, config: Config) -> None:
     if sys.stdout.isatty():
         print(f"with the token: {token}\nIt is not shown again; ftpd token makes others.", flush=True)  # noqa: T201
         return
-    file = config.access_folder / "first-token"
+    file = config.access_folder / FIRST_TOKEN
     write_private(file, f"{token}\n".encode())
     print(f"with the token in {file}", flush=True)  # noqa: T201
 

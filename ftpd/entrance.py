@@ -5,6 +5,7 @@ TLS, and somebody has to log in; what is missing for that at the first start is 
 """
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,10 +14,11 @@ from ftpd.access.door import Door, UsersDoor
 from ftpd.access.users import Token, User, UsersError, edit
 from ftpd.config import Config, ConfigError
 from ftpd.identity import Identity
-from ftpd.tls import IdentityError, own_identity
+from ftpd.tls import CERTIFICATE, KEY, IdentityError, own_identity
 from ftpd.wire.paths import STATE_FOLDER
 
 USERS = "users.toml"
+FIRST_TOKEN = "first-token"  # noqa: S105 (a name)
 OWNER = "owner"
 """The user that is made at the first start."""
 
@@ -31,14 +33,17 @@ class Entrance(NamedTuple):
     """A token that has just been made, for the person who starts the server."""
 
 
-def open_entrance(config: Config) -> Entrance:
-    """Make what is missing, and read what is there.
+def open_entrance(config: Config, undo: ExitStack) -> Entrance:
+    """Make what is missing, and read what is there; `undo` removes what was made.
 
     Raises:
         ConfigError: with what to change.
     """
     is_open = config.is_public and not config.insecure
     _keep_secrets_out_of(config.root, config)
+    for name in (USERS, FIRST_TOKEN, KEY, CERTIFICATE):
+        if not (file := config.access_folder / name).exists():
+            undo.callback(file.unlink, missing_ok=True)
     try:
         users = config.access_folder / USERS
         token = _make_owner(config, users) if is_open and not users.exists() else None

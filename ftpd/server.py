@@ -27,9 +27,6 @@ from ftpd.wire.errors import ErrorCode
 from ftpd.wire.limits import KIB, MAX_HEADER, MAX_UPLOADS, MIN_CHUNK
 from ftpd.wire.messages import encode_refusal
 
-BACKLOG = 1024
-"""Connections the kernel queues while the loop is busy: a burst of clients that start at once."""
-
 MEMORY_PER_CONNECTION = 128 * KIB
 """What one may need besides its part of the buffers, if half of the memory is for that."""
 
@@ -96,27 +93,13 @@ class Server:
     def __repr__(self) -> str:
         return f"<Server {len(self._sessions)}/{self.max_connections} connections>"
 
-    async def start(self, host: str, port: int, proxies: Sequence[Network] = ()) -> list[tuple[str, int]]:
-        """Listen; port 0 picks one. Connections from proxies begin with a word on whom they are for.
+    def start(self, listeners: Sequence[socket.socket], proxies: Sequence[Network] = ()) -> list[tuple[str, int]]:
+        """Let in who comes (`ftpd.listening`). Connections from proxies begin with a word on whom they are for.
 
-        Returns the addresses.
-
-        Raises:
-            OSError: the address can not be used.
+        Takes the sockets; returns their addresses.
         """
         loop = asyncio.get_running_loop()
-        # Not by the loop, which would start a thread for it: what confines the process (`ftpd.sandbox`) comes later.
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        try:
-            for family, _, _, _, address in dict.fromkeys(found):
-                # With port 0 the first address picks one, and the others have to take the same.
-                where = (str(address[0]), self.addresses[0][1] if self._listeners else port)
-                listener = socket.create_server(where, family=family, backlog=BACKLOG)
-                listener.setblocking(False)
-                self._listeners.append(listener)
-        except OSError:
-            self._close_listeners()
-            raise
+        self._listeners = [*listeners]
         self._accepting = [loop.create_task(self._accept(listener, proxies)) for listener in self._listeners]
         return self.addresses
 

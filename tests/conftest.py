@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ftpd.listening import listen
 from ftpd.payload.workers import Workers
 from ftpd.server import Server
 from ftpd.store.local import LocalStore
@@ -17,7 +18,7 @@ async def port(tmp_path: Path) -> AsyncIterator[int]:
     workers = Workers()
     store = LocalStore(tmp_path, workers, durability=Durability.NONE)
     server = Server(store, 100)
-    ((_, number),) = await server.start("127.0.0.1", 0)
+    ((_, number),) = server.start(listen("127.0.0.1", 0))
     yield number
     await server.drain(5)
     await store.close()

@@ -15,6 +15,7 @@ from ftpc.credentials import Credentials
 from ftpc.progress import Item, Phase
 from ftpc.trust import Trust
 from ftpd.access.door import Door
+from ftpd.listening import listen
 from ftpd.payload.workers import Workers
 from ftpd.server import Server
 from ftpd.store.local import LocalStore
@@ -78,7 +79,7 @@ class Service:
         store = LocalStore(self.root, workers, durability=Durability.NONE, read_only=read_only)
         self._closing.push_async_callback(store.close)
         server = Server(store, 100, None if tls is None else lambda: tls, door, max_per_source, limit_rate)
-        [(_, self.port)] = await server.start("127.0.0.1", self.port)
+        [(_, self.port)] = server.start(listen("127.0.0.1", self.port))
         self._closing.push_async_callback(server.drain, 0.0)
 
     async def stop(self) -> None:

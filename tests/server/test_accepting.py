@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ftpd import server
+from ftpd.listening import listen
 from ftpd.payload.workers import Workers
 from ftpd.server import Server
 from ftpd.store.local import LocalStore
@@ -29,7 +30,7 @@ async def serving(root: Path, tls: Callable[[], ssl.SSLContext] | None = None, p
     served = Server(store, tls=tls)
     proxies = [ipaddress.ip_network(proxy)] if proxy else []
     try:
-        [(_, port)] = await served.start("127.0.0.1", 0, proxies)
+        [(_, port)] = served.start(listen("127.0.0.1", 0), proxies)
         yield port
     finally:
         await served.drain(0.0)

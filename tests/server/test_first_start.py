@@ -1,5 +1,6 @@
 """The first start for other machines: safe without being asked to be, and the same again at the second."""
 
+import contextlib
 import socket
 import ssl
 import subprocess
@@ -91,15 +92,23 @@ def test_first_and_second_start(tmp_path: Path) -> None:
     assert not token_file.exists()
 
 
-def test_the_first_token_is_not_lost(tmp_path: Path) -> None:
-    """If the first start fails after the token was made, it is handed over all the same: no other start makes one."""
-    with socket.create_server(("", 0)) as taken:
-        done = run("--root", str(tmp_path), *ANYWHERE, "--port", str(taken.getsockname()[1]))
-    assert 2 == done.returncode
-    assert "port" in done.stderr
-    token = (tmp_path / ".ftpd" / "access" / "first-token").read_text().strip()
-    with ServerProcess(tmp_path, *ANYWHERE) as server:
-        assert asked(server, {"cmd": "auth", "token": token})[0]["ok"]
+@pytest.mark.parametrize("what", ["port", "host", "certificate", "authority", "another server"])
+def test_a_start_that_fails(tmp_path: Path, what: str) -> None:
+    """Whatever keeps the first start from its end, it leaves no key, user or token: the next plain start is open."""
+    with contextlib.ExitStack() as stack:
+        taken = stack.enter_context(socket.create_server(("", 0)))
+        options = {
+            "port": ["--port", str(taken.getsockname()[1])],
+            "host": ["--host", "nohost.invalid"],
+            "certificate": ["--tls-cert", str(tmp_path / "none"), "--tls-key", str(tmp_path / "none")],
+            "authority": ["--client-ca", str(tmp_path / "none")],
+        }.get(what, [])
+        if what == "another server":
+            stack.enter_context(ServerProcess(tmp_path))
+        refused("--root", str(tmp_path), *ANYWHERE, "--port", "0", *options)
+    assert {"users.lock"} >= {path.name for path in (tmp_path / ".ftpd").glob("access/*")}
+    with ServerProcess(tmp_path) as server, server.connect() as peer:
+        assert peer.ask({"cmd": "ls"})["ok"]
 
 
 def test_read_only_with_a_folder_for_secrets(tmp_path: Path) -> None:
