@@ -155,8 +155,12 @@ def _reason(exc: OSError) -> str:
 
 
 def _on_signals(stop: asyncio.Event, entrance: Entrance) -> None:
-    """The first SIGTERM or SIGINT stops in good order, the second at once. SIGHUP reads the certificate again."""
+    """The first SIGTERM or SIGINT stops in good order, the second at once. SIGHUP reads the certificate again.
+
+    But if it says that the terminal was closed in which the server was started, it stops in good order as well.
+    """
     loop = asyncio.get_running_loop()
+    had_terminal = os.isatty(0)
 
     def act(number: int) -> None:
         if stop.is_set():
@@ -164,18 +168,25 @@ def _on_signals(stop: asyncio.Event, entrance: Entrance) -> None:
             os._exit(128 + number)
         stop.set()
 
-    def reload() -> None:
-        if entrance.identity is None:
-            return
-        try:
-            entrance.identity.reload()
-            log.info("the certificate was read again")
-        except IdentityError as exc:
-            log.error("the old certificate stays in use: %s", exc)  # noqa: TRY400 (nothing to trace)
+    def hang_up() -> None:
+        if had_terminal and not os.isatty(0):
+            stop.set()  # never at once: shells and the kernel both send the signal
+        else:
+            _reload(entrance)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, act, number)
-    loop.add_signal_handler(signal.SIGHUP, reload)
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
+
+
+def _reload(entrance: Entrance) -> None:
+    if entrance.identity is None:
+        return
+    try:
+        entrance.identity.reload()
+        log.info("the certificate was read again")
+    except IdentityError as exc:
+        log.error("the old certificate stays in use: %s", exc)  # noqa: TRY400 (nothing to trace)
 
 
 def _announce(config: Config, address: tuple[str, int], entrance: Entrance) -> None:

@@ -152,12 +152,13 @@ class ServerProcess:
         environment: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
         cwd: Path | None = None,
+        stdin: int = subprocess.DEVNULL,
     ) -> None:
         at = () if root is None else ("--root", str(root))
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by _close)
         self.process = subprocess.Popen(
             [*prefix, *command(*at, "--port", "0", *options)],
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env=server_environment(environment or {}),

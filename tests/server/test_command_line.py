@@ -96,9 +96,12 @@ def test_port_that_is_taken(tmp_path: Path) -> None:
 
 
 def test_second_server_on_the_same_root(tmp_path: Path) -> None:
-    """Two servers can not write to one folder; those that only read can be as many as one likes."""
+    """Two servers can not write to one folder, and the first is named; those that only read can be any number."""
+    (tmp_path / ".ftpd").mkdir()
+    (tmp_path / ".ftpd" / "lock").write_text("1234567890\n")  # of one that was killed
     with ServerProcess(tmp_path) as writer:
-        assert_refused(run("--root", str(tmp_path), "--port", "0"), "another server", str(tmp_path))
+        named = f"another server (process {writer.pid})"
+        assert_refused(run("--root", str(tmp_path), "--port", "0"), named, str(tmp_path))
         with ServerProcess(tmp_path, "--read-only") as first, ServerProcess(tmp_path, "--read-only") as second:
             with writer.connect() as peer:
                 assert peer.ask({"cmd": "put", "filename": "a", "filesize": 1}, b"a")["ok"]

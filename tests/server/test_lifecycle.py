@@ -57,6 +57,25 @@ def test_running_put_is_finished(tmp_path: Path, number: signal.Signals) -> None
     assert bytes(2 * HALF) == (tmp_path / "whole").read_bytes()
 
 
+def test_terminal_that_is_closed(tmp_path: Path) -> None:
+    """A server that loses its terminal stops in good order, however often it is told; while it has one it goes on."""
+    terminal, inner = os.openpty()
+    with ServerProcess(tmp_path, stdin=inner) as server:
+        os.close(inner)
+        server.signal(signal.SIGHUP)
+        assert server.answers()
+        with server.connect() as peer:
+            start_put(server, peer, "whole")
+            os.close(terminal)
+            ask_to_stop(server, signal.SIGHUP)
+            server.signal(signal.SIGHUP)
+            peer.send_raw(bytes(HALF))
+            assert peer.read()["ok"]
+            assert "going_away" == code_of(peer.read())
+        ended = server.wait()
+        assert (0, "") == (ended.returncode, ended.traceback)
+
+
 def test_running_put_of_a_classic_client_is_finished(tmp_path: Path) -> None:
     """A client that reads nothing has its running file stored too."""
     with ServerProcess(tmp_path) as server:

@@ -300,7 +300,12 @@ def _lock(folder: int, undo: contextlib.ExitStack, root: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as exc:
-        raise FtpdError(ErrorCode.BUSY, f"another server already writes to {root}") from exc
+        pid = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
+        who = f"another server (process {pid})" if pid.isdecimal() else "another server"
+        raise FtpdError(ErrorCode.BUSY, f"{who} already writes to {root}") from exc
+    with contextlib.suppress(OSError):  # a full disk: whoever comes second hears less
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
 
 
 def _drop(upload: LocalUpload | None) -> None:
