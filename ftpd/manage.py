@@ -2,8 +2,8 @@
 
 import argparse
 import datetime as dt
-import getpass
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +15,8 @@ from ftpd.access.users import USER_NAME, Token, User, Users, UsersError, edit, l
 from ftpd.amounts import parse_amount, parse_time
 from ftpd.config import Config
 from ftpd.entrance import USERS
-from ftpd.options import Parser
+from ftpd.options import EXIT_USAGE, Parser
+from ftpd.prompts import ask_key, ask_password
 from ftpd.wire.errors import FtpdError
 from ftpd.wire.paths import STATE_FOLDER, RemotePath
 
@@ -49,6 +50,12 @@ def manage(argv: Sequence[str]) -> int:
     except (UsersError, OSError) as exc:
         print(f"ftpd: {exc}", file=sys.stderr)
         return EXIT_OTHER
+    except EOFError:
+        print("\nftpd: nothing was given, so nothing was changed", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0
 
 
@@ -105,7 +112,7 @@ def _remove_user(args: argparse.Namespace, file: Path) -> None:
 def _set_password(args: argparse.Namespace, file: Path) -> None:
     _find(load(file), args.name)
     try:
-        password = hash_password(_ask_password(args.name))  # nobody else can change the file in the block below
+        password = hash_password(ask_password(args.name))  # nobody else can change the file in the block below
     except ValueError as exc:
         raise UsersError(str(exc)) from exc
     with edit(file) as users:
@@ -113,9 +120,9 @@ def _set_password(args: argparse.Namespace, file: Path) -> None:
 
 
 def _add_key(args: argparse.Namespace, file: Path) -> None:
-    line = next((line for line in sys.stdin if line.strip() and not line.startswith("#")), "")
+    _find(load(file), args.name)
     try:
-        key = parse_key(line)
+        key = parse_key(ask_key(args.name))
         check_key(key)
     except ValueError as exc:
         raise UsersError(f"standard input: {exc}") from exc
@@ -181,15 +188,6 @@ def _find(users: Users, name: str) -> User:
     if name not in users.users:
         raise UsersError(f"there is no user {name}; make it first: ftpd user add {name}")
     return users.users[name]
-
-
-def _ask_password(name: str) -> str:
-    if not sys.stdin.isatty():
-        return sys.stdin.readline().rstrip("\n")
-    password = getpass.getpass(f"new password of {name}: ")
-    if getpass.getpass("again: ") != password:
-        raise UsersError("these are two different passwords; nothing was changed")
-    return password
 
 
 def _parser() -> Parser:
