@@ -5,10 +5,11 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Callable
 
-from ftpd.payload.channel import ChannelProtocol
+from ftpd.payload.channel import ChannelProtocol, shown
+from ftpd.payload.tls import Cipher
 from ftpd.payload.tls_transport import TlsTransport, negotiate
+from ftpd.reports import report_login
 from ftpd.tls import HANDSHAKE_S
 from ftpd.wire.errors import ErrorCode
 from ftpd.wire.limits import KIB
@@ -24,18 +25,27 @@ MOST_READS = 64
 log = logging.getLogger(__name__)
 
 
-async def shake_hands(sock: socket.socket, tls: ssl.SSLContext, protocol: Callable[[], ChannelProtocol]) -> None:
+async def shake_hands(sock: socket.socket, tls: ssl.SSLContext, protocol: ChannelProtocol) -> None:
     """Begin an encrypted conversation on an accepted socket, within `HANDSHAKE_S`. Takes the socket. Never raises."""
     try:
+        peer = shown(protocol.origin or sock.getpeername())
         async with asyncio.timeout(HANDSHAKE_S):
             if await _speaks_tls(sock):
-                TlsTransport(sock, await negotiate(sock, tls), protocol())
+                TlsTransport(sock, await _negotiate(sock, tls, peer), protocol)
             else:
                 await _explain(sock)
     except (OSError, TimeoutError) as exc:  # SSLError is an OSError
         log.debug("no handshake: %s", str(exc) or "it took too long", extra={"outcome": "lost"})
     finally:
         sock.close()
+
+
+async def _negotiate(sock: socket.socket, tls: ssl.SSLContext, peer: str) -> Cipher:
+    try:
+        return await negotiate(sock, tls)
+    except ssl.SSLCertVerificationError as exc:
+        report_login(peer, f"unauthorized: {exc.verify_message}")
+        raise
 
 
 async def _speaks_tls(sock: socket.socket) -> bool:

@@ -1,11 +1,13 @@
 """What the log says of requests."""
 
+import contextlib
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ftpd.commands.exchange import Exchange, Transfer
 from ftpd.log import EACH, Fields
+from ftpd.wire.errors import FtpdError
 from ftpd.wire.frames import Header
 from ftpd.wire.limits import MAX_ID, MAX_PATH
 
@@ -17,13 +19,28 @@ _TRANSFERS = frozenset({"put", "begin", "chunk", "commit", "get"})
 def report(header: Header, exchange: Exchange, peer: str, started: float, outcome: str) -> None:
     """Write down what has become of a request: log-ins and transfers for everybody, others for who wants details."""
     if header.get("cmd") == "auth":
-        # What was typed as a name may be a password: only a name that is right is logged.
-        who = {"user": exchange.principal.name} if outcome == "ok" else {}
-        log.info("log-in", extra={"peer": peer, **who, "outcome": outcome})
+        report_login(peer, outcome, exchange.principal.name)
         return
     opened = exchange.uploads.get(name := str(header.get("upload"))) or exchange.joined.get(name)
     fields = {**header, "filename": str(opened.path)} if opened else header
     report_all([(fields, exchange.transfer, outcome)], peer, started)
+
+
+def report_login(peer: str, outcome: str, user: str = "") -> None:
+    """Write down what has become of a log-in. What was typed as a name may be a password: a wrong one is not logged."""
+    who = {"user": user} if outcome == "ok" else {}
+    log.info("log-in", extra={"peer": peer, **who, "outcome": outcome})
+
+
+@contextlib.contextmanager
+def reported_login(peer: str, user: str) -> Iterator[None]:
+    """Write down what becomes of a log-in within."""
+    try:
+        yield
+    except FtpdError as exc:
+        report_login(peer, exc.code.value)
+        raise
+    report_login(peer, "ok", user)
 
 
 def report_all(ended: Iterable[tuple[Header, Transfer | None, str]], peer: str, started: float) -> None:

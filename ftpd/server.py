@@ -205,7 +205,7 @@ class Server:
             sock.close()
             self._forget(visit)
             return
-        task = self._begin(shake_hands(sock, tls, protocol), sock, visit.source)
+        task = self._begin(shake_hands(sock, tls, protocol()), sock, visit.source)
         task.add_done_callback(lambda _: self._forget(visit))
 
     def _begin(

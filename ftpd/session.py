@@ -21,7 +21,7 @@ from ftpd.commands.exchange import Common
 from ftpd.commands.table import COMMANDS
 from ftpd.conversation import Conversation
 from ftpd.payload.channel import Channel
-from ftpd.reports import report, report_broken_off
+from ftpd.reports import report, report_broken_off, report_login, reported_login
 from ftpd.requests import STALL_S, Requests, find_command, is_whole_get, silence
 from ftpd.runs import MOST_GETS, MOST_PUTS, send_run, store_run
 from ftpd.wire.digests import Buffer
@@ -152,7 +152,10 @@ class Session(Conversation):
 
     async def _converse(self) -> None:
         if self.login is not None:  # by a certificate
-            self._be_present(self.login)
+            with reported_login(self.peer, self.principal.name):
+                self._be_present(self.login)
+        elif self._channel.peer_certificate:
+            report_login(self.peer, ErrorCode.UNAUTHORIZED.value)
         answered = 0
         while (incoming := await self._requests.next()) is not None:
             self._payload = incoming.payload

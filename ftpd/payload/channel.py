@@ -65,6 +65,14 @@ LONG_S = 0.02
 _scratch = memoryview(bytearray(READ_SIZE))
 
 
+def shown(address: object) -> str:
+    """Write an address of the socket module for logs; `?` for what is none of TCP."""
+    if not isinstance(address, tuple):
+        return "?"
+    host, port = str(address[0]), address[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class ChannelProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
     """Feeds what arrives to a `StreamReader`, or to a `PayloadReader` while one is attached."""
 
@@ -164,11 +172,7 @@ class Channel:
     @property
     def peer(self) -> str:
         """The address of the other side, for logs."""
-        name = self._protocol.origin or self.writer.get_extra_info("peername")
-        if not isinstance(name, tuple):
-            return "?"
-        host, port = str(name[0]), name[1]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return shown(self._protocol.origin or self.writer.get_extra_info("peername"))
 
     async def read_length(self, limit: int = MAX_HEADER) -> int | None:
         """Read the length of the next header, or None if the peer has ended the conversation between two frames.

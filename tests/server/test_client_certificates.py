@@ -1,5 +1,6 @@
 """Logging in with a client certificate: the name that an authority has signed, and no other."""
 
+import contextlib
 import datetime as dt
 import ssl
 import subprocess
@@ -151,6 +152,8 @@ def test_connections_of_one_user(root: Path, server: ServerProcess, authority: A
     with connect(server, certificate) as peer, connect(server, certificate) as other:
         assert peer.ask({"cmd": "ls"})["ok"]
         assert "busy" == other.read()["error"]["code"]
+        ended = [line.rpartition(" ")[2] for line in server.log.splitlines() if " log-in " in line]
+        assert ["outcome=ok", "outcome=busy"] == ended[-2:]
         assert other.is_ended()
     manage(root, "user", "set", "bob", "--connections", "0")
 
@@ -171,6 +174,23 @@ def test_name_of_nobody(server: ServerProcess, authority: Authority, names: tupl
     with connect(server, authority.sign(*names)) as peer:
         assert "nobody" == peer.ask({"cmd": "whoami"})["user"]
         assert "unauthorized" == peer.refusal({"cmd": "ls"})
+
+
+def test_log_ins_are_logged(server: ServerProcess, authority: Authority, tmp_path: Path) -> None:
+    """Each log-in by certificate has its line: who it is if it is good, and why the handshake failed if it did."""
+
+    def said(certificate: Path) -> str:
+        before = len(server.log)
+        with contextlib.suppress(OSError), connect(server, certificate) as peer:
+            peer.ask({"cmd": "whoami"})
+        eventually(lambda: " log-in " in server.log[before:], "there is a line")
+        line = next(line for line in server.log[before:].splitlines() if " log-in " in line)
+        return line.rpartition(" peer=127.0.0.1:")[2].partition(" ")[2]
+
+    assert "user=alice outcome=ok" == said(authority.sign("alice"))
+    assert "outcome=unauthorized" == said(authority.sign("mallory"))
+    assert 'outcome="unauthorized: certificate has expired"' == said(authority.sign("alice", seconds=-60))
+    assert 'outcome="unauthorized: ' in said(Authority.make(tmp_path).sign("alice"))
 
 
 def test_no_certificate(server: ServerProcess, root: Path) -> None:

@@ -69,6 +69,8 @@ def test_revoked(service: Service) -> None:
     eventually(lambda: not service.lets_in(revoked), "the new list is read")
     with pytest.raises(OSError), connect(service.server, revoked) as peer:  # noqa: PT011 (a reset, or an alert of TLS)
         peer.ask({"cmd": "whoami"})
+    why = 'outcome="unauthorized: certificate revoked"'
+    eventually(lambda: why in service.server.log, "the log says so")
     assert service.lets_in(good)
     service.publish(service.authority.revoke(good))
     eventually(lambda: service.lets_in(revoked), "the list does not have it any more")
