@@ -16,7 +16,7 @@ from ftpd.access.rates import Rates
 from ftpd.admission import Admission, Visit
 from ftpd.commands.exchange import Budget, Common
 from ftpd.commands.uploads import Leases
-from ftpd.descriptors import MAX_CONNECTIONS, share_out
+from ftpd.descriptors import share_out
 from ftpd.handshake import shake_hands
 from ftpd.memory import memory_limit
 from ftpd.payload.channel import Channel, ChannelProtocol
@@ -72,9 +72,11 @@ class Server:
         self._admission = Admission(max_per_source, needs_login=bool(door.methods))
         self._tls = tls
         by_files, working = share_out(max_connections, is_encrypted=tls is not None)
-        self.max_connections = min(by_files, max(1, memory_limit() // 2 // MEMORY_PER_CONNECTION))
-        if self.max_connections < (max_connections or MAX_CONNECTIONS):
-            log.warning("only %d connections: the limits of files and memory allow no more", self.max_connections)
+        by_memory = max(1, memory_limit() // 2 // MEMORY_PER_CONNECTION)
+        self.max_connections = min(by_files, by_memory)
+        if max_connections is not None and self.max_connections < max_connections:
+            why = "open files are too few (raise ulimit -n)" if by_files < by_memory else "there is too little memory"
+            log.warning("only %d connections of %d: %s", self.max_connections, max_connections, why)
         self._common = Common(
             Stores(store, Rates(limit_rate)),
             door,

@@ -244,3 +244,11 @@ async def test_a_turn_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> Non
     for _ in range(2):
         async with budget.working_on("get"):
             pass
+
+
+def test_warned_of_fewer_connections(tmp_path: Path) -> None:
+    """Who asks for more connections than files allow is told how many there are and what to do; else nobody is."""
+    with ServerProcess(tmp_path, "--max-connections", "43", prefix=FIVE_AT_WORK) as server:
+        assert "WARNING only 42 connections of 43: open files are too few (raise ulimit -n)" in server.log
+    with ServerProcess(tmp_path, prefix=FIVE_AT_WORK) as server:
+        assert "connections" not in server.log

@@ -280,7 +280,8 @@ async def test_little_memory_and_nobody_reads(
 
 
 def test_connections_that_memory_has_room_for(tmp_path: Path, group: Path) -> None:
-    """More connections than the memory has room for are not let in, and it is said how many those are."""
+    """More connections than the memory has room for are not let in; who asks for them is told how many those are."""
     prefix = ("sh", "-c", 'echo $$ >"$0"; exec "$@"', str(group / "cgroup.procs"))
-    with ServerProcess(tmp_path, prefix=prefix) as server:
-        assert f"only {MEMORY // 2 // MEMORY_PER_CONNECTION} connections" in server.log
+    with ServerProcess(tmp_path, "--max-connections", "9000", prefix=prefix) as server:
+        most = MEMORY // 2 // MEMORY_PER_CONNECTION
+        assert f"only {most} connections of 9000: there is too little memory" in server.log
