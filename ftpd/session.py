@@ -272,8 +272,8 @@ class Session(Conversation):
         request = parse(header, command.request)
         if command.right not in self.principal.rights:
             if self.login is None or self.principal is NOBODY:
-                raise FtpdError(ErrorCode.UNAUTHORIZED, f"log in before you {header['cmd']}")
-            raise FtpdError(ErrorCode.FORBIDDEN, f"{self.principal.name} may not {header['cmd']}")
+                raise FtpdError(ErrorCode.UNAUTHORIZED, "log in first")
+            raise self.principal.refusal(command.right)
         async with self.budget.working_on(header["cmd"]):
             return await command.run(request, self)
 

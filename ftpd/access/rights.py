@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
+from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.paths import RemotePath
 
 
@@ -77,11 +78,22 @@ class Principal(NamedTuple):
         holding = [grant for grant in self.grants if path.parts[: len(grant.path.parts)] == grant.path.parts]
         return max(holding, key=lambda grant: len(grant.path.parts)).rights if holding else frozenset()
 
+    def refusal(self, right: Right) -> FtpdError:
+        """Say in plain words that a right is missing."""
+        message = f"{self.name} may not {_DOING[right]} here: the right `{right}` is missing"
+        return FtpdError(ErrorCode.FORBIDDEN, message)
+
     def sees_below(self, folder: RemotePath) -> bool:
         """Tell whether something below a folder is granted, so that the way there has to be seen."""
         depth = len(folder.parts)
         return any(grant.rights and grant.path.parts[:depth] == folder.parts for grant in self.grants)
 
+
+_DOING = {
+    Right.LIST: "list files",
+    Right.READ: "read files",
+    Right.WRITE: "store files",
+}
 
 ANONYMOUS = Principal("anonymous", (Grant(ROOT, ALL),))
 """Everybody, where nobody has to log in."""

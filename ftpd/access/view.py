@@ -157,7 +157,7 @@ class View(Store):
             return
         if right is not Right.WRITE and not held & {Right.LIST, Right.READ}:  # whether it is there is not to be known
             raise FtpdError(ErrorCode.NOT_FOUND, f"{path}: there is no such file or folder")
-        raise FtpdError(ErrorCode.FORBIDDEN, f"{path}: {self._principal.name} may not {_DOING[right]}")
+        raise FtpdError(ErrorCode.FORBIDDEN, f"{path}: {self._principal.refusal(right)}")
 
     def _inner(self, plan: UploadPlan) -> UploadPlan:
         self._check(plan.path, Right.WRITE)
@@ -194,7 +194,7 @@ class View(Store):
             replaces = if_exists is IfExists.OVERWRITE and Right.OVERWRITE not in held
             if now.home != self._principal.home or Right.WRITE not in held or replaces:
                 code = ErrorCode.FORBIDDEN if now.grants else ErrorCode.UNAUTHORIZED
-                raise FtpdError(code, f"{path}: {self._principal.name} may not write there any more")
+                raise FtpdError(code, f"{path}: {self._principal.name} may not store files there any more")
 
         return _OwnUpload(upload, self._own, self._errors, check)
 
@@ -218,13 +218,6 @@ class View(Store):
         home = re.escape("/".join(self._home))
         message = re.sub(rf"(^|['\"]){home}(?:/|: )", r"\1", exc.message, count=1)
         return FtpdError(exc.code, message, **exc.facts)
-
-
-_DOING = {
-    Right.LIST: "list it",
-    Right.READ: "read it",
-    Right.WRITE: "write there",
-}
 
 
 class _FilteredListing(Listing):

@@ -162,6 +162,16 @@ def test_token_for_less(peer: Peer, root: Path) -> None:
     assert "forbidden" == peer.refusal({"cmd": "put", "filename": "inbox/x", "filesize": 0})
 
 
+def test_refusals_name_what_is_missing(peer: Peer, root: Path) -> None:
+    """Who may not do something is told which right that takes, in words, whatever the command is called."""
+    log_in(peer, root, "reader")
+    storing = "reader may not store files here: the right `write` is missing"
+    assert storing == peer.ask({"cmd": "check", "files": [["x", 0]]})["error"]["message"]
+    log_in(peer, root, "dropper")
+    reading = "dropper may not read files here: the right `read` is missing"
+    assert reading == peer.ask({"cmd": "sum", "filename": "x"})["error"]["message"]
+
+
 def test_revoked_token(peer: Peer, root: Path) -> None:
     """A token that is revoked ends what it began: on the same connection, within a second."""
     name = log_in(peer, root, "alice")
