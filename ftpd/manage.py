@@ -11,6 +11,7 @@ from pathlib import Path
 from ftpd.access.credentials import hash_password, new_token
 from ftpd.access.keys import check_key, parse_key
 from ftpd.access.rights import PRESETS, parse_rights
+from ftpd.access.summary import summary
 from ftpd.access.users import USER_NAME, Token, User, Users, UsersError, edit, load
 from ftpd.amounts import parse_amount, parse_time
 from ftpd.config import Config
@@ -85,20 +86,15 @@ def _change_user(args: argparse.Namespace, file: Path) -> None:
             value = getattr(args, field)
             if value is not None:
                 setattr(user, field, value)
+        line = summary(users, args.name)
+    print(line)
 
 
 def _list_users(args: argparse.Namespace, file: Path) -> None:
     del args
     users = load(file)
-    for name, user in sorted(users.users.items()):
-        tokens = sum(token.user == name and not token.is_expired for token in users.tokens.values())
-        how = [
-            *(["password"] if user.password else []),
-            *([f"{len(user.keys)} keys"] if user.keys else []),
-            *([f"{tokens} tokens"] if tokens else []),
-        ]
-        home = f"/{user.home}"
-        print(f"{name:16} {home:16} {','.join(user.rights) or 'no rights':24} {', '.join(how) or 'can not log in'}")
+    for name in sorted(users.users):
+        print(summary(users, name))
 
 
 def _remove_user(args: argparse.Namespace, file: Path) -> None:
@@ -199,7 +195,7 @@ def _parser() -> Parser:
     token = kinds.add_parser("token", help="what they show", epilog=_EXAMPLES, formatter_class=parser.formatter_class)
     users = user.add_subparsers(required=True, metavar="add|set|list|rm|passwd|key")
     key = users.add_parser("key", help="keys of SSH", epilog=_EXAMPLES, formatter_class=parser.formatter_class)
-    keys = key.add_subparsers(required=True, metavar="add|set|list|rm")
+    keys = key.add_subparsers(required=True, metavar="add|list|rm")
     tokens = token.add_subparsers(required=True, metavar="create|list|revoke")
 
     add = _command(users, "add", "make a user", _add_user, "name")
@@ -209,10 +205,12 @@ def _parser() -> Parser:
     change.add_argument("--home", type=_path, metavar="DIR", help="as for add")
     change.add_argument("--rights", type=_rights, metavar="WORDS", help="as for add")
     for kind in (add, change):
-        kind.add_argument("--quota", type=_amount, metavar="SIZE", help=f"{_QUOTA_HELP}, as in 500M or 10Gi")
+        kind.add_argument(
+            "--quota", type=_amount, metavar="SIZE", help="bytes beneath the home, as in 500M or 10Gi; 0: no limit"
+        )
         kind.add_argument("--rate", type=_amount, metavar="RATE", help="bytes in a second, each way; 0: no limit")
         kind.add_argument("--connections", type=_count, metavar="N", help="how many at a time; 0: no limit")
-        kind.add_argument("--quota-files", type=_count, metavar="N", help=f"{_QUOTA_HELP}, counted")
+        kind.add_argument("--quota-files", type=_count, metavar="N", help="files beneath the home; 0: no limit")
     _command(users, "list", "list users", _list_users)
     _command(users, "rm", "remove a user and all its tokens", _remove_user, "name")
     _command(users, "passwd", "set a password", _set_password, "name")
@@ -232,7 +230,6 @@ def _parser() -> Parser:
     return parser
 
 
-_QUOTA_HELP = "how much may lie beneath the home; 0: no limit"
 _RIGHTS_HELP = f"{', '.join(PRESETS)}, or some of list,read,write,overwrite,delete,admin (default: full)"
 
 

@@ -22,7 +22,7 @@ async def share(request: Share, exchange: Exchange) -> Shared:
     """Make a token for one path."""
     maker = _maker(exchange)
     if not 0 < request.expires <= MAX_SHARE_S:
-        raise BadRequestError(f"share: `expires` must be 1 to {MAX_SHARE_S} seconds")
+        raise BadRequestError(f"share: `expires` must be 1 second to {MAX_SHARE_S // 86_400} days")
     if request.count is not None and not 0 < request.count <= MAX_SHARE_COUNT:
         raise BadRequestError(f"share: `count` must be 1 to {MAX_SHARE_COUNT}")
     if len(request.label) > MAX_LABEL or not request.label.isprintable():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ftpd.access.users import Token, edit
 from tests.peer import manage, server_environment
 
 
@@ -50,3 +51,16 @@ def test_ctrl_d(tmp_path: Path, command: list[str], until: str) -> None:
     manage(tmp_path, "user", "add", "bob")
     status, shown = typed(tmp_path, *command, until=until, data=b"\x04")
     assert (2, "\nftpd: nothing was given, so nothing was changed\n") == (status, shown.replace("^D\b\b", ""))
+
+
+def test_limits_are_listed(tmp_path: Path) -> None:
+    """`user set` shows the user as `user list` does: with limits, and shares apart from tokens."""
+    manage(tmp_path, "user", "add", "bob", "--home", "b")
+    manage(tmp_path, "token", "create", "bob")
+    with edit(tmp_path / ".ftpd" / "access" / "users.toml") as users:
+        users.tokens["1"] = Token(user="bob", sha256="0" * 64, share=True)
+    limits = ["--quota", "10G", "--quota-files", "9", "--rate", "5M", "--connections", "3"]
+    shown = manage(tmp_path, "user", "set", "bob", *limits)
+    assert shown == manage(tmp_path, "user", "list")
+    assert ["bob", "/b", "full"] == shown.split()[:3]
+    assert "1 token; 1 share; quota 10G; quota 9 files; rate 5M; connections 3" == shown.partition("full")[2].strip()
