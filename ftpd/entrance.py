@@ -5,6 +5,7 @@ TLS, and somebody has to log in; what is missing for that at the first start is 
 """
 
 import os
+import shlex
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -50,7 +51,8 @@ def open_entrance(config: Config, undo: ExitStack) -> Entrance:
         is_fixed = config.read_only and config.access is None
         door = UsersDoor(users, is_fixed=is_fixed) if users.exists() else Door()
         if is_open and isinstance(door, UsersDoor) and not door.has_credentials and config.client_ca is None:
-            raise ConfigError(f"--host {config.host}: nobody could log in; make a token first: ftpd token create USER")
+            first = f"make a token first: ftpd token create USER {_where(config)}"
+            raise ConfigError(f"--host {config.host}: nobody could log in; {first}")
         return _with_tls(config, door, token, is_open=is_open)
     except (IdentityError, UsersError) as exc:
         raise ConfigError(str(exc)) from exc
@@ -71,8 +73,14 @@ def _with_tls(config: Config, door: Door, token: str | None, *, is_open: bool) -
     else:
         return Entrance(door)
     if config.client_ca is not None and not isinstance(door, UsersDoor):
-        raise ConfigError("--client-ca: there are no users; make them first: ftpd user add NAME")
+        raise ConfigError(f"--client-ca: there are no users; make them first: ftpd user add NAME {_where(config)}")
     return Entrance(door, Identity(door, certificate, key, config.client_ca, config.client_crl), token)
+
+
+def _where(config: Config) -> str:
+    """Give the option with which `ftpd user` and `ftpd token` find the same users."""
+    option, place = ("--root", config.root) if config.access is None else ("--access", config.access)
+    return f"{option} {shlex.quote(str(place))}"
 
 
 def _keep_secrets_out_of(root: Path, config: Config) -> None:
