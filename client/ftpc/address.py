@@ -15,6 +15,9 @@ _HOST_PORT = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^:\[\]/@]+))(?::(?P<po
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 """Hosts that are this machine, whatever is between."""
 
+IS_ADDRESS = re.compile(r"\s*ftpds?://", re.IGNORECASE)
+"""Begins all that is an address and can be no name: with a share code taken for a name, its token would be sent."""
+
 _PIN = re.compile(r"sha256:([0-9a-fA-F]{64})")
 
 

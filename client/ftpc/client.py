@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from ftpc.address import Address, parse_address
+from ftpc.address import IS_ADDRESS, Address, parse_address
 from ftpc.connection import CONNECT_S, RETRIES, STALL_S, STREAMS, Connection, Patience
 from ftpc.errors import LocalFileError, RemoteNameError
 from ftpc.listing import Listing
@@ -377,6 +377,8 @@ class Client:
         Raises:
             RemoteNameError: no server has such a name.
         """
+        if IS_ADDRESS.match(name):
+            raise RemoteNameError("an address of a server is no name on it; connect to it, and ask for what it has")
         parts = [part for part in f"{self.address.folder}/{name}".split("/") if part not in {"", "."}]
         try:
             return str(RemotePath.parse_folder("/".join(parts)))

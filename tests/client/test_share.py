@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import ftpc
 from ftpc.errors import AddressError
 from ftpc.share import ShareCode, parse_share
-from tests.client.command import Ftpc
+from tests.client.command import Caller, Ftpc
 from tests.peer import ServerProcess, eventually, manage, served
 
 PIN = "ab" * 32
@@ -157,6 +158,31 @@ def test_not_on_a_command_line(bob: Ftpc, verb: tuple[str, ...]) -> None:
     assert 2 == done.status
     assert "ftpc get --share" in done.err
     assert TOKEN not in done.err + done.out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("get", ""), ("get", "x", "-o", ""), ("get", "x", "-o"), ("ls", ""), ("stat", ""), ("md5", "-v", ""), ("put", ""),
+     ("put", "x", "--as", ""), ("put", "x", "--to="), ("share", "x", "y", ""), ("get", "--json", " ")],
+    ids=" ".join,
+)  # fmt: skip
+@pytest.mark.parametrize("scheme", ["ftpds", "ftpd", "FTPDS"])
+def test_no_name_either(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], scheme: str) -> None:
+    """A share code in the place of a name is refused before anybody is connected to, and not repeated."""
+    code = f"{scheme}://127.0.0.1:1/x#sha256:{PIN}&token={TOKEN}"
+    done = Caller(capsys).run("--server", "ftpd://127.0.0.1:1", *words[:-1], words[-1] + code)
+    assert (2, "", 1) == (done.status, done.out, done.err.count("\n"))
+    assert "--share" in done.err
+    assert TOKEN not in done.err
+
+
+async def test_no_name_in_the_library() -> None:
+    """Nothing that goes on to a server as a name is an address, and so perhaps a share code."""
+    async with ftpc.connect("127.0.0.1:1") as client:
+        for ask in (client.md5, client.stat, client.get):
+            with pytest.raises(ftpc.RemoteNameError) as refused:
+                await ask(f"ftpds://h/x#token={TOKEN}")
+            assert TOKEN not in refused.value.message
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 import argparse
 import os
+import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import NoReturn
 
-from ftpc.address import DEFAULT_SERVER
+from ftpc.address import DEFAULT_SERVER, IS_ADDRESS
 from ftpc.cli.exits import Exit
 from ftpc.cli.state import default_server
 from ftpc.connection import CONNECT_S, RETRIES, STALL_S, STREAMS
+
+_ADDRESS = re.compile(rf"(?!--server=)(-[-a-z]*=?)?{IS_ADDRESS.pattern}", re.IGNORECASE)
 
 
 class Parser(argparse.ArgumentParser):
@@ -126,6 +129,17 @@ def refuse_twins(verb: str, targets: Sequence[str], sources: Sequence[str]) -> N
         if target in seen:
             Parser(prog=f"ftpc {verb}").error(f"{seen[target]} and {source} would both become {target}")
         seen[target] = source
+
+
+def refuse_addresses(verb: str, arguments: Sequence[str]) -> None:
+    """End with a usage error if the address of a server stands where a name belongs.
+
+    To be done before anything else looks at the command line: what is repeated could be somebody's share code.
+    """
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if verb != "login" and before != "--server" and _ADDRESS.match(argument):
+            error = "an address is no name; give a server to --server, and a share code to --share, which asks for it"
+            Parser(prog=f"ftpc {verb}").error(error)
 
 
 def _retries(text: str) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Protocol, TextIO, cast
 
 from ftpc.cli.exits import Exit, exit_of
-from ftpc.cli.options import Parser
+from ftpc.cli.options import Parser, refuse_addresses
 from ftpc.cli.state import trust_and_credentials
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client, connect
@@ -36,6 +36,7 @@ class Verb(Protocol):
 def run_verb(module: str, verb: str, arguments: Sequence[str]) -> int:
     """Read the command line of a verb and run it. Returns the exit status."""
     code = cast("Verb", importlib.import_module(module))
+    refuse_addresses(verb, arguments)
     args = code.make_parser(verb).parse_args(arguments)
     terminal = Terminal(json=args.json, quiet=args.quiet, verbose=args.verbose)
     started = time.time()
