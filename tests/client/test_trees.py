@@ -298,14 +298,15 @@ async def test_no_such_remote_folder(service: Service, client: Client, folder: P
 
 
 def test_getting_on_the_command_line(ftpc: Ftpc) -> None:
-    """`get -r` takes folders and files together, into a folder that is there or to be one that is not."""
+    """`get -r` takes folders and files together; the same command again has the same result."""
     make(ftpc.remote, {"tree/a": b"a", "tree/b/c": b"c", "file": b"file"})
-    assert 0 == ftpc.run("get", "-r", "tree").status
-    assert 0 == ftpc.run("get", "-r", "tree", "-o", "new").status
+    for where in ([], ["-o", "new"], ["-o", "in/"], ["-o", "."]) * 2:
+        assert 0 == ftpc.run("get", "-r", "tree", *where).status
     done = ftpc.run("get", "-r", "tree", "file", "-o", "both")
     assert (0, True) == (done.status, "3 files" in done.err)
     expected = {"a": b"a", "b/c": b"c"}
-    assert expected == all_in(ftpc.folder / "tree") == all_in(ftpc.folder / "new") == all_in(ftpc.folder / "both/tree")
+    for name in ("tree", "new", "in/tree", "both/tree"):
+        assert expected == all_in(ftpc.folder / name)
     events = ftpc.run("get", "-r", "--json", "tree").objects
     assert ["a", "c"] == sorted(Path(event["local"]).name for event in events if event["event"] == "done")
     assert 3 == ftpc.run("get", "-r", "nowhere").status

@@ -27,7 +27,8 @@ EXAMPLES = """\
   ftpc get a.txt                     into this folder
   ftpc get data/a.csv data/b.csv -o copies   into the folder copies
   ftpc get big.mp4 -o film.mp4       under another name
-  ftpc get -r photos -o backup       all files below photos, into backup/photos if backup is there
+  ftpc get -r photos -o backup       all files below photos, as backup/...
+  ftpc get -r photos -o backup/      the same, as backup/photos/...
   ftpc get log.txt -o - | less       to standard output
   ftpc get --share                   what somebody has shared: asks for the share code
 """
@@ -38,7 +39,7 @@ def make_parser(verb: str) -> Parser:
     parser = new_parser(verb, "Download files. Each appears here as a whole, verified, or not at all.", EXAMPLES)
     parser.add_argument("remotes", nargs="*", metavar="REMOTE", help="a remote file")
     parser.add_argument("-r", "--recursive", action="store_true", help="folders with all files in them")
-    parser.add_argument("-o", "--output", metavar="PATH", help="a file or folder; - is standard output (default: .)")
+    parser.add_argument("-o", "--output", metavar="PATH", help="the file or folder it becomes, or DIR/ that it goes into; - is standard output")
     add_share(parser, "what somebody has shared; the share code is asked for, or read from standard input")
     add_resume(parser)
     add_jobs(parser)
@@ -61,7 +62,8 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     if to_stdout and len(remotes) > 1:
         args.jobs = 1  # one after the other, in the order in which they were named
     folder = Path(args.output or ".")
-    if (len(remotes) > 1 or str(args.output).endswith("/")) and not to_stdout:
+    goes_into = len(remotes) > 1 or str(args.output).endswith("/") or folder.name in {"", ".."}
+    if goes_into and not to_stdout:
         _make_folder(folder)
         refuse_twins("get", [remote.rstrip("/").rpartition("/")[2] for remote in remotes], remotes)
     display = pick_display(args.progress, terminal)
@@ -69,7 +71,9 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
 
     async def get(remote: str, progress: Progress) -> Outcome:
         if args.recursive and (await client.stat(remote)).type is EntryType.DIRECTORY:
-            return await _get_tree(remote, _target_of(remote, folder), args, client, terminal, progress)
+            # Whether the folder is there makes no difference: the same command goes on with what it has begun.
+            local = folder / remote.rstrip("/").rpartition("/")[2] if goes_into else folder
+            return await _get_tree(remote, local, args, client, terminal, progress)
         target = terminal.stdout.fileno() if to_stdout else folder
         return await _get_file(remote, target, args, client, terminal, progress)
 
@@ -116,13 +120,8 @@ async def _get_tree(
     return Outcome(done.size, False, done.resumed, done.files, done.skipped, done.errors)
 
 
-def _target_of(remote: str, folder: Path) -> Path:
-    """Say where a remote folder goes: into a folder that is there, or to be it."""
-    return folder / remote.rstrip("/").rpartition("/")[2] if folder.is_dir() else folder
-
-
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise LocalFileError(f"{folder}: several files need a folder to go into: {exc.strerror}") from exc
+        raise LocalFileError(f"{folder}: this has to be a folder, for files to go into: {exc.strerror}") from exc
