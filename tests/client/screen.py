@@ -99,3 +99,22 @@ class Screen:
             return False
         self.drawn += data
         return bool(data)
+
+
+def visible(drawn: str) -> list[str]:
+    """Give the lines that a person sees: after all moves of the cursor, and without what was erased."""
+    rows, row, column = [""], 0, 0
+    for move, text in re.findall(r"(\x1b\[[0-9;?]*[A-Za-z]|[\r\n])|([^\x1b\r\n]+)", drawn):
+        if move == "\n":  # a terminal adds the carriage return
+            row, column = row + 1, 0
+            rows += [""] * (row == len(rows))
+        elif move == "\r":
+            column = 0
+        elif move.endswith("A"):
+            row -= int(move[2:-1] or 1)
+        elif move.endswith("2K"):
+            rows[row] = ""
+        elif text:
+            rows[row] = f"{rows[row][:column]:{column}}{text}{rows[row][column + len(text) :]}"
+            column += len(text)
+    return [line for line in rows if line]

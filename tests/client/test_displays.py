@@ -7,12 +7,15 @@ import re
 import pytest
 
 from ftpc import Item, Phase
+from ftpc.cli.jobs import pick_display
+from ftpc.cli.terminal import Terminal
 from ftpc.ui.bars import MAX_ROWS, BarDisplay
 from ftpc.ui.base import Display
 from ftpc.ui.events import EventDisplay
 from ftpc.ui.plain import PlainDisplay
 from ftpc.ui.rate import WINDOW_S, Rate
 from ftpc.ui.text import count_text, rate_text, safe_text, seconds_text, size_text
+from tests.client.screen import visible
 from tests.client.support import MIB
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -54,6 +57,32 @@ def test_several_files_are_a_line_each() -> None:
     assert "0/20 files" == lines[0][:10]
     assert [str(number) for number in range(MAX_ROWS)] == [line.split()[0] for line in lines[1:-1]]
     assert "and 3 more" == lines[-1].strip()
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_notices_stay(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """What is said while bars are drawn stands above them and stays, each on its line; of the bars nothing is left."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline=""))
+    terminal = Terminal()
+    display = pick_display("bar", terminal)
+    assert isinstance(display, BarDisplay)
+    display.expect(count, count * MIB)
+    display.open()
+    items = [item(f"bar {number}") for number in range(count)]
+    for each in items:
+        display.start(each)
+    said = []
+    for each in items:
+        display._live.refresh()
+        terminal.say(f"{each.name}: a [b]notice[/b] \x1b[2J" + "long " * 40)
+        said.append(f"{each.name}: a [b]notice[/b] \\x1b[2J" + "long " * 40)
+        display._live.refresh()
+        display.stop(each)
+    display.close()
+    terminal.say("the sum")
+    terminal.stderr.seek(0)
+    assert [*said, "the sum"] == visible(terminal.stderr.read())
 
 
 @pytest.mark.parametrize("phase", [Phase.COMMITTING, Phase.SAVING])

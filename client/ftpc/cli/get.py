@@ -39,7 +39,12 @@ def make_parser(verb: str) -> Parser:
     parser = new_parser(verb, "Download files. Each appears here as a whole, verified, or not at all.", EXAMPLES)
     parser.add_argument("remotes", nargs="*", metavar="REMOTE", help="a remote file")
     parser.add_argument("-r", "--recursive", action="store_true", help="folders with all files in them")
-    parser.add_argument("-o", "--output", metavar="PATH", help="the file or folder it becomes, or DIR/ that it goes into; - is standard output")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="PATH",
+        help="the file or folder it becomes, or DIR/ that it goes into; - is standard output",
+    )
     add_share(parser, "what somebody has shared; the share code is asked for, or read from standard input")
     add_resume(parser)
     add_jobs(parser)

@@ -95,7 +95,9 @@ def pick_display(choice: str, terminal: Terminal) -> Display:
     if choice == "bar" or (choice == "auto" and terminal.can_draw):
         from ftpc.ui.bars import BarDisplay
 
-        return BarDisplay(terminal.stderr)
+        bars = BarDisplay(terminal.stderr)
+        terminal.print = bars.print
+        return bars
     from ftpc.ui.plain import PlainDisplay
 
     return PlainDisplay(terminal.stderr)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from io import StringIO, TextIOWrapper
 from typing import TextIO
 
@@ -26,6 +27,8 @@ class Terminal:
         self.json = json
         self.quiet = quiet
         self.verbose = verbose
+        self.print: Callable[[str], None] = self._print
+        """Prints a line of talk; as long as bars are drawn, that has to go through them."""
 
     @property
     def can_draw(self) -> bool:
@@ -47,13 +50,16 @@ class Terminal:
         if not self.quiet:
             from ftpc.ui.text import safe_text
 
-            print(safe_text(line), file=self.stderr, flush=True)
+            self.print(safe_text(line))
 
     def complain(self, error: FtpcError, name: str | None = None) -> None:
         """Tell of an error in one line, and to programs as an object with the name of what it was about."""
         from ftpc.ui.text import safe_text
 
-        print(f"ftpc: {safe_text(error.message)}", file=self.stderr, flush=True)
+        self.print(f"ftpc: {safe_text(error.message)}")
         if self.json:
             facts = error.facts if isinstance(error, RefusedError) else {}
             self.json_data(event="error", name=name, error={**facts, "code": error.code, "message": error.message})
+
+    def _print(self, line: str) -> None:
+        print(line, file=self.stderr, flush=True)

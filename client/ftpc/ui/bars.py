@@ -37,6 +37,10 @@ class BarDisplay(Display):
         """See `Display.close`."""
         self._live.stop()
 
+    def print(self, line: str) -> None:
+        """Print a line above the bars, where it stays."""
+        self._console.print(Text(line), soft_wrap=True)
+
     def __rich__(self) -> RenderableType:
         """Draw the job as it is now (called by rich, from its own thread)."""
         self._rate.note(time.monotonic(), self.done)
