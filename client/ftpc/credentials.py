@@ -4,14 +4,13 @@ Nothing of it is ever printed, logged, or handed to another program.
 """
 
 import contextlib
-import getpass
 import json
 import os
 import secrets
-import sys
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
+from ftpc.ask import ask_secret, can_ask
 from ftpc.errors import LocalFileError, ProtocolError
 from ftpc.keys import Key
 from ftpd.private import exposure, write_private
@@ -89,9 +88,7 @@ class CredentialStore:
             return None
         user, secret = entry.get("user", ""), entry.get("secret")
         if key := entry.get("key"):
-            return Credentials(
-                "", user, key=Key(Path(key), getpass.getpass if sys.stdin and sys.stdin.isatty() else None)
-            )
+            return Credentials("", user, key=Key(Path(key), ask_secret if can_ask() else None))
         if secret is None and (keyring := _keyring()) is not None:
             with contextlib.suppress(Exception):  # whatever a keyring raises: it is locked, or gone
                 secret = keyring.get_password(SERVICE, server)

@@ -18,6 +18,15 @@ class FtpcError(Exception):
         self.message = message
 
 
+class AbandonedError(FtpcError):
+    """Ctrl-C was typed where something was asked."""
+
+    code = "interrupted"
+
+    def __init__(self) -> None:
+        super().__init__("interrupted")
+
+
 class AddressError(FtpcError):
     """The address of the server can not be understood."""
 

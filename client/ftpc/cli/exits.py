@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 
 from ftpc.errors import (
+    AbandonedError,
     AddressError,
     ChangedError,
     ConnectError,
@@ -38,6 +39,7 @@ class Exit(IntEnum):
 
 
 _BY_KIND: tuple[tuple[type[FtpcError], Exit], ...] = (
+    (AbandonedError, Exit.INTERRUPTED),
     (AddressError, Exit.USAGE),
     (RemoteNameError, Exit.USAGE),
     (TrustError, Exit.FORBIDDEN),

@@ -1,13 +1,11 @@
 """`ftpc login`: log in to a server, and remember how."""
 
-import asyncio
 import getpass
-import signal
-import sys
 from argparse import Namespace
 from pathlib import Path
 
 from ftpc.address import Address, parse_address
+from ftpc.ask import ask_secret, can_ask, read_secret
 from ftpc.cli.exits import Exit
 from ftpc.cli.meet import meet
 from ftpc.cli.options import Parser, new_parser
@@ -53,7 +51,7 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
             _remember(address, known)
             terminal.say(f"{address}: nobody has to log in there; it is the default server now")
             return Exit.OK
-    credentials = _key_of(args) if args.key else Credentials(await _ask(args.user, address), args.user)
+    credentials = _key_of(args) if args.key else Credentials(_ask(args.user, address), args.user)
     async with connect(args.url, trust=trust, credentials=credentials, retries=0) as somebody:
         identity = await somebody.whoami()
     _remember(address, known)
@@ -69,26 +67,12 @@ def _remember(address: Address, known: KnownServers) -> None:
 
 
 def _key_of(args: Namespace) -> Credentials:
-    ask = getpass.getpass if sys.stdin is not None and sys.stdin.isatty() else None
+    ask = ask_secret if can_ask() else None
     return Credentials("", args.user or getpass.getuser(), key=Key(Path(args.key).expanduser(), ask))
 
 
-async def _ask(user: str, address: Address) -> str:
-    """Ask for the secret; it is never on a command line."""
-    if sys.stdin is None or not sys.stdin.isatty():
-        secret = sys.stdin.readline().strip("\r\n") if sys.stdin is not None else ""
-    else:
-        # The loop's handler would be called at the end of the line.
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            secret = getpass.getpass(f"{f'password of {user}' if user else 'token'} for {address}: ")
-        except (KeyboardInterrupt, EOFError):
-            signal.signal(signal.SIGINT, before)
-            signal.raise_signal(signal.SIGINT)
-            await asyncio.sleep(1)  # until the signal is seen
-            raise
-        finally:
-            signal.signal(signal.SIGINT, before)
+def _ask(user: str, address: Address) -> str:
+    secret = read_secret(f"{f'password of {user}' if user else 'token'} for {address}: ")
     if not secret:
         raise FtpcError("nothing was given to log in with")
     return secret

@@ -41,7 +41,7 @@ def run_verb(module: str, verb: str, arguments: Sequence[str]) -> int:
     terminal = Terminal(json=args.json, quiet=args.quiet, verbose=args.verbose)
     started = time.time()
     try:
-        status = asyncio.run(_interruptible(_connected(code, args, terminal), terminal))
+        status = asyncio.run(_interruptible(_connected(code, args, terminal), args, terminal))
         terminal.stdout.flush()
     except FtpcError as exc:
         terminal.complain(exc)
@@ -113,7 +113,7 @@ def _trust_and_credentials(args: Namespace) -> "tuple[Trust | None, Credentials 
     return trust_and_credentials(args.server, args)
 
 
-async def _interruptible(work: Coroutine[None, None, Exit], terminal: Terminal) -> Exit:
+async def _interruptible(work: Coroutine[None, None, Exit], args: Namespace, terminal: Terminal) -> Exit:
     """Let SIGINT and SIGTERM end the work in good order, and a second one at once."""
     loop = asyncio.get_running_loop()
     task = loop.create_task(work)
@@ -135,5 +135,6 @@ async def _interruptible(work: Coroutine[None, None, Exit], terminal: Terminal) 
     except asyncio.CancelledError:
         if not received:
             raise
-        terminal.say("ftpc: interrupted; nothing half done is visible on either side")
+        moves = hasattr(args, "retries")
+        terminal.say("ftpc: interrupted" + ("; nothing half done is visible on either side" if moves else ""))
         return Exit(128 + received[0])

@@ -1,10 +1,9 @@
 """Using what somebody else has shared: the share code is asked for, and says where and as whom."""
 
-import getpass
-import sys
 from argparse import Namespace
 from pathlib import Path
 
+from ftpc.ask import read_secret
 from ftpc.cli.state import config_folder
 from ftpc.credentials import Credentials
 from ftpc.errors import AddressError
@@ -17,14 +16,11 @@ def ask_for_share(args: Namespace) -> tuple[Trust, Credentials]:
 
     Raises:
         AddressError: it is none.
+        AbandonedError: Ctrl-C was typed.
     """
     if "-" in getattr(args, "files", ()):
         raise AddressError("standard input can not be both the share code and what is put")
-    if sys.stdin is None or not sys.stdin.isatty():
-        text = sys.stdin.readline() if sys.stdin is not None else ""
-    else:
-        text = getpass.getpass("share code: ")
-    code = parse_share(text)
+    code = parse_share(read_secret("share code: "))
     address = code.address
     if not getattr(args, "remotes", True):
         args.remotes, address = [address.folder], address._replace(folder="")
