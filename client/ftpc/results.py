@@ -53,12 +53,19 @@ class TreeFile(NamedTuple):
     """Why it is none that could be stored: a symbolic link, a FIFO; a folder, for a server that makes none."""
     is_folder: bool = False
 
+    @property
+    def identical(self) -> bool:
+        """Whether it was skipped because the server has the very same content under that name."""
+        return self.skipped and self.root is not None
+
 
 class TreeResult:
     """What became of a folder."""
 
     def __init__(self) -> None:
         self.files = self.size = self.skipped = self.resumed = 0
+        self.identical = self.identical_size = 0
+        """Those of the skipped that the server has already, the same to the last byte; and their bytes."""
         self.errors: list[FtpcError] = []
         """One for each file that failed."""
         self.is_ended = False
@@ -80,6 +87,8 @@ class TreeResult:
             self.folders += 1
         elif file.skipped:
             self.skipped += 1
+            self.identical += file.identical
+            self.identical_size += file.size if file.identical else 0
         else:
             self.files += 1
             self.size += file.size

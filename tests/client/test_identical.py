@@ -119,12 +119,12 @@ async def test_what_the_other_answers_to_a_taken_name_mean(service: Service, fol
 
 
 def test_the_summary_says_so(ftpc: Ftpc) -> None:
-    """The command says that the server has the file already, and counts it as skipped."""
+    """The command says that the server has the file already, and how much that is."""
     (ftpc.folder / "a").write_bytes(content(MIB))
     assert 0 == ftpc.run("put", "a").status
     again = ftpc.run("put", "a")
     assert 0 == again.status
     assert "a: the server has it already, the same to the last byte" in again.err
     assert "0 files" in again.err
-    assert "1 skipped" in again.err
+    assert "1 the same already (1.0 MiB), verified" in again.err
     assert '"identical": true' in ftpc.run("put", "a", "--json").out.replace('":true', '": true')

@@ -232,18 +232,24 @@ async def test_long_names(service: Service, client: Client, folder: Path) -> Non
 
 
 def test_on_the_command_line(ftpc: Ftpc) -> None:
-    """The summary counts what was skipped, -v says why, and in JSON each file is skipped with its root."""
+    """The summary tells what is the same from taken names, -v says why, and in JSON each file says which it is."""
     make(ftpc.folder / "tree", {"a": b"a", "sub/b": b"b"})
     assert 0 == ftpc.run("put", "-r", "tree").status
     again = ftpc.run("put", "-rv", "tree")
-    assert (0, True, True) == (again.status, "0 files" in again.err, "2 skipped" in again.err)
+    assert (0, True, True) == (again.status, "0 files" in again.err, "2 the same already (2 B), verified" in again.err)
     assert "a: the server has it already, the same to the last byte" in again.err
     events = ftpc.run("put", "-r", "--json", "tree").objects
     done = {event["local"]: event for event in events if event["event"] == "done"}
     assert {"tree/a": tree_of(b"a").root, "tree/sub/b": tree_of(b"b").root} == {
-        name: event["root"] for name, event in done.items() if event["skipped"]
+        name: event["root"] for name, event in done.items() if event["skipped"] and event["identical"]
     }
-    assert (0, 2) == (events[-1]["files"], events[-1]["skipped"])
+    keys = ("files", "skipped", "identical", "identical_bytes")
+    assert (0, 2, 2, 2) == tuple(events[-1][key] for key in keys)
+    ftpc.write("tree/a", b"other")
+    left = ftpc.run("put", "-r", "tree", "--if-exists", "skip")
+    assert "1 the same already (1 B), 1 skipped, the name being taken, verified" in left.err
+    events = ftpc.run("put", "-r", "tree", "--if-exists", "skip", "--json").objects
+    assert (0, 2, 1, 1) == tuple(events[-1][key] for key in keys)
 
 
 def test_several_small_files(ftpc: Ftpc) -> None:
@@ -253,6 +259,6 @@ def test_several_small_files(ftpc: Ftpc) -> None:
     assert 0 == ftpc.run("put", "a", "b").status
     ftpc.write("b", b"other")
     again = ftpc.run("put", "a", "b")
-    assert (0, True, True) == (again.status, "1 file," in again.err, "1 skipped" in again.err)
+    assert (0, True, True) == (again.status, "1 file," in again.err, "1 the same already (1 B)" in again.err)
     assert b"other" == (ftpc.remote / "b").read_bytes()
-    assert "1 skipped" in ftpc.run("put", "a").err
+    assert "1 the same already" in ftpc.run("put", "a").err

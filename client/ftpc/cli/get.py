@@ -90,7 +90,7 @@ async def _get_file(
 ) -> Outcome:
     result = await client.get(remote, target, preserve=args.preserve, progress=progress)
     tell_of_get(remote, result, client, terminal)
-    return Outcome(result.size, False, result.resumed)
+    return Outcome(result.size, resumed=result.resumed)
 
 
 def tell_of_get(remote: str, result: GetResult, client: Client, terminal: Terminal) -> None:
@@ -122,7 +122,7 @@ async def _get_tree(
             terminal.say(f"{client.address}/{file.remote} -> {file.local}, {file.size} bytes")
 
     done = await client.get_tree(remote, target, preserve=args.preserve, progress=progress, report=report)
-    return Outcome(done.size, False, done.resumed, done.files, done.skipped, done.errors)
+    return Outcome(done.size, done.files, done.resumed, errors=done.errors)
 
 
 def _make_folder(folder: Path) -> None:

@@ -3,12 +3,12 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 from ftpc.cli.exits import Exit, exit_of_all
 from ftpc.cli.terminal import Terminal
 from ftpc.errors import FtpcError, PipeClosedError
-from ftpc.results import Objection
+from ftpc.results import Objection, PutResult
 from ftpc.ui.base import Display
 from ftpc.ui.text import count_text, rate_text, seconds_text, size_text
 
@@ -18,16 +18,27 @@ T = TypeVar("T")
 class Outcome(NamedTuple):
     """What became of one file, or of a folder."""
 
-    size: int
-    skipped: bool = False
+    size: int = 0
+    """Bytes of what is stored now."""
+    files: int = 1
     resumed: int = 0
     """Bytes of it that were there already."""
-    files: int = 1
-    skipped_files: int = 0
+    skipped: int = 0
+    """Files that were not sent."""
+    identical: int = 0
+    """Those of them that the server has already, the same to the last byte."""
+    identical_size: int = 0
     errors: Sequence[FtpcError] = ()
     """What is wrong with files of a folder."""
     folders: int = 0
     """Folders that were made by themselves, having no files."""
+
+    @classmethod
+    def of_put(cls, result: PutResult) -> Self:
+        """Give that of one file."""
+        if result.skipped:
+            return cls(0, 0, 0, 1, result.identical, result.size if result.identical else 0)
+        return cls(result.size, 1, result.resumed)
 
 
 async def run_job(
@@ -104,28 +115,31 @@ def pick_display(choice: str, terminal: Terminal) -> Display:
 
 
 def _sum_up(outcomes: Sequence[Outcome], errors: Sequence[FtpcError], seconds: float, terminal: Terminal) -> None:
-    moved = sum(outcome.files for outcome in outcomes if not outcome.skipped)
-    skipped = sum(outcome.skipped or outcome.skipped_files for outcome in outcomes)
-    size = sum(outcome.size for outcome in outcomes if not outcome.skipped)
+    keys = ("size", "files", "resumed", "skipped", "identical", "identical_size", "folders")
+    total = Outcome(**{key: sum(getattr(outcome, key) for outcome in outcomes) for key in keys})
     if terminal.json:
-        _tell_sum(Outcome(size, files=moved, skipped_files=skipped), errors, seconds, terminal)
+        _tell_sum(total, errors, seconds, terminal)
     if errors and not outcomes and len(errors) == 1:
         return  # the error says it all
-    folders = sum(outcome.folders for outcome in outcomes)
-    extras = [count_text(folders, "folder") + " without files"] if folders else []
-    extras += [f"{skipped} skipped"] if skipped else []
-    extras += ["verified" if moved else "nothing to verify"]
+    extras = [count_text(total.folders, "folder") + " without files"] if total.folders else []
+    if total.identical:
+        extras += [f"{total.identical} the same already ({size_text(total.identical_size)})"]
+    if taken := total.skipped - total.identical:
+        extras += [f"{taken} skipped, the name being taken"]
+    extras += ["verified" if total.files or total.identical else "nothing to verify"]
     extras += [f"but {_count(errors)} failed"] if errors else []
-    moved_size = size - sum(outcome.resumed for outcome in outcomes if not outcome.skipped)
-    figures = f"{size_text(size)} in {seconds_text(seconds)} ({rate_text(moved_size, seconds)})"
-    terminal.say(", ".join((count_text(moved, "file"), figures, *extras)))
+    rate = rate_text(total.size - total.resumed, seconds)
+    figures = f"{size_text(total.size)} in {seconds_text(seconds)} ({rate})"
+    terminal.say(", ".join((count_text(total.files, "file"), figures, *extras)))
 
 
 def _tell_sum(sums: Outcome, errors: Sequence[FtpcError], seconds: float, terminal: Terminal) -> None:
     terminal.json_data(
         event="summary",
         files=sums.files,
-        skipped=sums.skipped_files,
+        skipped=sums.skipped,
+        identical=sums.identical,
+        identical_bytes=sums.identical_size,
         failed=_count(errors),
         bytes=sums.size,
         seconds=round(seconds, 3),

@@ -99,7 +99,7 @@ async def _put_file(
     is_told = terminal.json or terminal.verbose or result.skipped
     if not is_told and result.remote != client.remote_name(remote):
         terminal.say(f"{file}: stored as {result.remote}")
-    return Outcome(result.size, result.skipped, result.resumed)
+    return Outcome.of_put(result)
 
 
 async def _put_tree(
@@ -120,7 +120,8 @@ async def _put_tree(
     if done.is_ended:
         stays = f"what is stored of it stays: {count_text(done.files, 'file')}" if done.files else "nothing was sent"
         terminal.say(f"{folder}: given up; {stays}")
-    return Outcome(done.size, False, done.resumed, done.files, done.skipped, done.errors, done.folders)
+    same = done.identical, done.identical_size
+    return Outcome(done.size, done.files, done.resumed, done.skipped, *same, done.errors, done.folders)
 
 
 def _tell_of(file: TreeFile, client: Client, terminal: Terminal) -> None:
@@ -129,7 +130,7 @@ def _tell_of(file: TreeFile, client: Client, terminal: Terminal) -> None:
         if not file.is_folder:
             terminal.say(f"{file.local}: left out: it is {file.left_out}")
     elif file.error is None and terminal.json:
-        keys = ("local", "remote") if file.is_folder else file._fields[:5]
+        keys = ("local", "remote") if file.is_folder else (*file._fields[:5], "identical")
         event = "folder" if file.is_folder else "done"
         terminal.json_data(event=event, **{key: getattr(file, key) for key in keys})
     elif file.skipped and terminal.verbose:

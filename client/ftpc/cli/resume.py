@@ -62,10 +62,10 @@ async def _put(job: Unfinished, client: Client, terminal: Terminal, progress: Pr
         Path(task.local), task.remote, if_exists=if_exists, preserve=job.preserve, progress=progress
     )
     tell_of_put(task.local, result, client, terminal)
-    return Outcome(result.size, result.skipped, result.resumed)
+    return Outcome.of_put(result)
 
 
 async def _get(job: Unfinished, client: Client, terminal: Terminal, progress: Progress) -> Outcome:
     result = await client.get(job.task.remote, Path(job.task.local), preserve=job.preserve, progress=progress)
     tell_of_get(job.task.remote, result, client, terminal)
-    return Outcome(result.size, False, result.resumed)
+    return Outcome(result.size, resumed=result.resumed)
