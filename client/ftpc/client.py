@@ -17,7 +17,10 @@ from ftpc.pool import Pool
 from ftpc.progress import Item, NoProgress, Phase, Progress, shown
 from ftpc.results import GetResult, Objection, PutResult, TreeFile, TreeResult
 from ftpd.wire.messages import (
+    Abort,
     Algorithm,
+    Begin,
+    Begun,
     Checksum,
     Df,
     Disk,
@@ -132,6 +135,23 @@ class Client:
         if isinstance(source, int):
             return await put_stream(self._pool, source, plan, progress or NoProgress())
         return await put_file(self._pool, Path(source), plan, self._memory, progress or NoProgress())
+
+    async def drop(self, remote: str, size: int, upload: str) -> None:
+        """Have the server drop what it has of an upload that was broken off, which then no longer counts as used.
+
+        Args:
+            remote: its name on the server, as it was to be.
+            size: its bytes in all.
+            upload: the server's name for it.
+
+        Raises:
+            RefusedError: it has none such (`unknown_upload`), or this is nobody who may drop it.
+            FtpcError: the server can not be told.
+        """
+        request = Begin(filename=self.remote_name(remote), filesize=size, upload=upload, if_exists=IfExists.RENAME)
+        async with self._pool.connection() as connection:  # uploads belong to the connection that has taken them up
+            await connection.ask(request, Begun)
+            await connection.ask(Abort(upload=upload), Done)
 
     async def check(
         self, files: Iterable[tuple[str, str]], *, if_exists: IfExists = IfExists.OVERWRITE

@@ -118,6 +118,8 @@ class Unfinished(NamedTuple):
     """Of an upload; else empty."""
     part: str
     """The hidden file of a download; else empty."""
+    upload: str
+    """The server's name for an upload; else empty."""
     changed: float
     """When it was last worked on, in seconds since 1970."""
     is_running: bool
@@ -136,7 +138,7 @@ def unfinished(folder: Path) -> list[Unfinished]:
 
 
 def forget(folder: Path, job: Unfinished) -> None:
-    """Forget a job, and remove what is here of a download. What a server has of an upload, it drops in its own time."""
+    """Forget a job, and remove what is here of a download. Of what a server has see `Client.drop`."""
     with _state_errors(folder):
         if job.part:
             Path(job.part).unlink(missing_ok=True)
@@ -163,6 +165,7 @@ def _look_at(path: Path) -> Unfinished | None:
             head.get("preserve") is True,
             str(head.get("if_exists", "")),
             str(head.get("part", "")),
+            str(head.get("upload", "")),
             found.st_mtime,
             is_running=not _try_lock(fd),
         )

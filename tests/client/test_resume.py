@@ -18,7 +18,7 @@ from ftpd.wire.digests import hash_leaf
 from tests.client.command import Ftpc, command
 from tests.client.proxy import Proxy
 from tests.client.support import MIB, Recorder, Service, connected, content, soon
-from tests.peer import PATIENCE_S
+from tests.peer import PATIENCE_S, ServerProcess
 
 CHUNK = 8 * MIB
 SIZE = 5 * CHUNK + 1000
@@ -293,18 +293,29 @@ def test_killed_and_gone_on_with(ftpc: Ftpc) -> None:
     assert "" == ftpc.run("jobs").out
 
 
-def test_cancelled(ftpc: Ftpc) -> None:
-    """`cancel` forgets an upload; a name that is not in the list is not found."""
+@pytest.mark.parametrize("is_there", [True, False])
+def test_cancelled(ftpc: Ftpc, tmp_path: Path, *, is_there: bool) -> None:
+    """`cancel` has the server drop its part and forgets the upload; a server that is not there only gets a word."""
     with (ftpc.folder / "big").open("wb") as file:
         file.truncate(2**30)
-    killed = subprocess.Popen([*command("put", "big", "-q")], cwd=ftpc.folder, env=ftpc.environment())
-    try:
-        _wait_for_chunks(ftpc.folder / ".local" / "state" / "ftpc" / "jobs", killed)
-    finally:
-        killed.send_signal(signal.SIGINT)
-        killed.wait(PATIENCE_S)
-    name = ftpc.run("jobs").out.split()[0]
-    assert 0 == ftpc.run("cancel", name).status
+    with ServerProcess(tmp_path) as server:
+        address = f"127.0.0.1:{server.port}"
+        killed = subprocess.Popen(
+            [*command("put", "big", "-q", "--server", address)], cwd=ftpc.folder, env=ftpc.environment()
+        )
+        try:
+            _wait_for_chunks(ftpc.folder / ".local" / "state" / "ftpc" / "jobs", killed)
+        finally:
+            killed.send_signal(signal.SIGINT)
+            killed.wait(PATIENCE_S)
+        name = ftpc.run("jobs").out.split()[0]
+        partials = tmp_path / ".ftpd" / "partial"
+        if not is_there:
+            server.process.kill()
+            server.process.wait(PATIENCE_S)
+        done = ftpc.run("cancel", name)
+        assert is_there == ([] == [*partials.iterdir()])
+    assert (0, is_there) == (done.status, "--partial-ttl" not in done.err), done.err
     assert "" == ftpc.run("jobs").out
     again = ftpc.run("cancel", name)
     assert (3, True) == (again.status, "no such unfinished transfer" in again.err)
