@@ -86,6 +86,8 @@ def _split_url(text: str) -> tuple[str, str, bool, str]:
     is_encrypted, pin = url.scheme == "ftpds", ""
     if is_encrypted and (found := _PIN.fullmatch(url.fragment)) is not None:
         pin = found[1].lower()
+    elif is_encrypted and url.fragment.startswith("sha256:"):
+        raise AddressError(f"{url.netloc}: the pin behind sha256: is cut off, or mistyped: it has 64 hex digits")
     elif url.query or url.fragment:
         raise AddressError(f"{text!r}: an address has no ? or # part; write them as %3F and %23 in a folder's name")
     return url.netloc, unquote(url.path).strip("/"), is_encrypted, pin

@@ -156,6 +156,7 @@ def test_address(text: str, expected: tuple[str, int, str]) -> None:
         ("ftp://host", "scheme"),
         ("ftpd://user:secret@host", "log in"),
         ("ftpd://host/?a", "%3F"),
+        ("ftpds://host#sha256:1234", "64 hex digits"),
         ("ftpd://[::1", "URL"),
         ("ftpd://", "HOST"),
     ],
