@@ -23,7 +23,7 @@ class Phase(StrEnum):
 class Item:
     """One file on its way. The engine changes it, a display reads it."""
 
-    __slots__ = ("done", "name", "phase", "repaired", "restarted", "resumed", "total")
+    __slots__ = ("done", "name", "phase", "reason", "repaired", "restarted", "resumed", "total")
 
     def __init__(self, name: str, total: int | None, phase: Phase) -> None:
         self.name = name
@@ -32,12 +32,19 @@ class Item:
         self.done = 0
         """Bytes the other side has confirmed as verified and stored (put), or that are written here (get)."""
         self.phase = phase
+        self.reason = ""
+        """What the server has said for which it is waiting; empty if the connection was lost."""
         self.resumed = 0
         """Bytes of `done` that were there before this transfer, or this connection, began."""
         self.restarted = False
         """Whether nothing could be used of what was there before."""
         self.repaired = 0
         """Chunks that arrived damaged and were sent again."""
+
+    @property
+    def state(self) -> str:
+        """The phase, for people."""
+        return f"waiting: {self.reason}" if self.phase is Phase.WAITING and self.reason else self.phase.value
 
 
 class Progress(Protocol):

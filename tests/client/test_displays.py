@@ -199,3 +199,19 @@ def test_plain_lines_tell_of_a_lost_connection() -> None:
     lost, back = stream.getvalue().splitlines()
     assert lost.endswith("connection lost, trying again: a.bin")
     assert back.endswith("sending: a.bin")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_why_it_waits(count: int) -> None:
+    """A server that has said why it is to wait is not a connection that is lost."""
+    waiting = [item(f"{n}.bin", phase=Phase.WAITING) for n in range(count)]
+    for each in waiting:
+        each.reason = "full\x1b[2J"
+    assert "waiting: full\\x1b[2J" in draw(waiting, count, MIB)[-1]
+    stream = io.StringIO()
+    display = PlainDisplay(stream)
+    display.start(waiting[0])
+    display.update(waiting[0])
+    assert stream.getvalue().endswith("waiting: full\\x1b[2J: 0.bin\n")
+    waiting[0].reason = "very " * 50
+    assert 100 >= max(map(len, draw(waiting, count, MIB)))

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ftpc import ConnectionLostError, FtpcError, IntegrityError, ProtocolError, RefusedError
+from ftpc import ConnectionLostError, FtpcError, IntegrityError, Item, ProtocolError, RefusedError
+from ftpc.progress import NoProgress
 from tests.client.scripted import CONTENT, GREETING, answering, read_request, refusal, saying, scripted
 from tests.client.support import connected, hidden, names_in
 from tests.peer import frame, raw_frame
@@ -75,6 +76,21 @@ async def test_busy_server_that_hangs_up(tmp_path: Path) -> None:
     async with scripted(saying(refusal("busy", "full"))) as address, connected(address) as client:
         with pytest.raises(RefusedError, match="full"):
             await client.put(tmp_path / "a")
+
+
+async def test_what_is_shown_while_the_server_is_busy(tmp_path: Path) -> None:
+    """Who waits for a busy server is told what it has said, not that a connection was lost."""
+    (tmp_path / "a").write_bytes(bytes(1000))
+    states = []
+
+    class Watch(NoProgress):
+        def update(self, item: Item) -> None:
+            states.append(item.state)
+
+    async with scripted(saying(refusal("busy", "full"))) as address, connected(address, retries=1) as client:
+        with pytest.raises(RefusedError):
+            await client.put(tmp_path / "a", progress=Watch())
+    assert ["waiting: full", "sending"] == states
 
 
 async def test_unknown_code_and_facts() -> None:

@@ -52,9 +52,10 @@ async def persist(attempt: Callable[[], Awaitable[T]], retries: int, item: Item,
             if item.done > most:
                 most, failures = item.done, 0
             failures += 1
+            reason = exc.message if isinstance(exc, RefusedError) else ""
             if failures > (min(retries, FEW) if isinstance(exc, (ProtocolError, DamagedError)) else retries):
                 raise
-        item.phase = Phase.WAITING
+        item.phase, item.reason = Phase.WAITING, reason
         progress.update(item)
         longest = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (failures - 1))
         await asyncio.sleep(longest * random.uniform(0.5, 1))  # noqa: S311 (so that not all come back at once)

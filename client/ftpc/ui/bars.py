@@ -62,11 +62,11 @@ class BarDisplay(Display):
         done, total = self.done, self.total
         phase, name = "", "total"
         if self.files_expected == 1 and active:
-            name, phase = safe_text(active[0].name), active[0].phase.value
+            name, phase = safe_text(active[0].name), safe_text(active[0].state)
         elif self.files_expected > 1:
             name = f"{self.files_done}/{self.files_expected} files"
         rate = self._rate.per_second()
-        if phase == Phase.WAITING:
+        if phase and active[0].phase is Phase.WAITING:
             return self._row(name, done, total, phase, "")
         return self._row(
             name, done, total, f"{size_text(rate)}/s" if rate else phase, self._last_cell(done, total, phase)
@@ -79,7 +79,7 @@ class BarDisplay(Display):
         return seconds_text(left) if left is not None else phase
 
     def _item_row(self, item: Item) -> tuple[RenderableType, ...]:
-        return self._row(safe_text(item.name), item.done, item.total, item.phase.value, "")
+        return self._row(safe_text(item.name), item.done, item.total, safe_text(item.state), "")
 
     def _row(self, name: str, done: int, total: int | None, middle: str, last: str) -> tuple[RenderableType, ...]:
         size = size_text(done) if total is None else f"{size_text(done)}/{size_text(total)}"

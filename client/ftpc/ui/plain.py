@@ -35,5 +35,5 @@ class PlainDisplay(Display):
         share = f" ({100 * self.done // whole} %)" if whole else ""
         rate = rate_text(self.done, now - self._started)
         files = f"{self.files_done} of {self.files_expected} files done"
-        line = f"{size_text(self.done)}{total}{share}, {rate}, {files}, {item.phase.value}: {safe_text(item.name)}"
+        line = f"{size_text(self.done)}{total}{share}, {rate}, {files}, {safe_text(item.state)}: {safe_text(item.name)}"
         print(line, file=self._stream, flush=True)
