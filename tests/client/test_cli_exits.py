@@ -30,7 +30,7 @@ from tests.peer import ServerProcess, frame
         (["put", "here", "--as", "a", "--if-exists", "fail"], 7, "taken"),
         (["put", "here", "--as", "dir"], 7, "folder"),
         (["put", "here", "--as", "a/b"], 7, "folder"),
-        (["get", "dir"], 7, "folder"),
+        (["get", "dir"], 7, "get -r"),
         (["get", "pipe"], 7, "regular"),
         (["get", "link"], 6, "symbolic"),
         (["get", "../x"], 2, ".."),
@@ -183,6 +183,24 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     result = Caller(capsys).run(*arguments)
     assert (2, "", 1) == (result.status, result.out, result.err.count("\n")), result.err
     assert result.err.startswith("ftpc")
+
+
+def test_unknown_option(capsys: pytest.CaptureFixture[str]) -> None:
+    """An option that does not exist is named, whatever else is missing."""
+    for arguments in (["put", "--frob"], ["get", "x", "--frob=3"], ["ls", "--frob", "a", "b"]):
+        assert "there is no option --frob;" in Caller(capsys).run(*arguments).err
+
+
+def test_several_of_which_some_can_not_be_sent(ftpc: Ftpc) -> None:
+    """Of several files those that are not here or are folders are named, each with what helps; the others are sent."""
+    ftpc.write("a")
+    (ftpc.folder / "odd").mkdir()
+    (ftpc.remote / "odd").mkdir()
+    done = ftpc.run("put", "a", "nope", "odd")
+    assert (1, b"content") == (done.status, (ftpc.remote / "a").read_bytes())
+    assert "nope: there is no such file" in done.err
+    assert "odd: " in done.err
+    assert "put -r sends folders" in done.err
 
 
 def test_wrong_usage_of_the_command(ftpc: Ftpc) -> None:

@@ -17,10 +17,11 @@ from ftpc.cli.options import (
 )
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
-from ftpc.errors import LocalFileError
+from ftpc.errors import LocalFileError, RefusedError
 from ftpc.progress import Progress
 from ftpc.results import GetResult, TreeFile
 from ftpc.ui.text import count_text, size_text
+from ftpd.wire.errors import ErrorCode
 from ftpd.wire.messages import EntryType
 
 EXAMPLES = """\
@@ -88,7 +89,12 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
 async def _get_file(
     remote: str, target: Path | int, args: Namespace, client: Client, terminal: Terminal, progress: Progress
 ) -> Outcome:
-    result = await client.get(remote, target, preserve=args.preserve, progress=progress)
+    try:
+        result = await client.get(remote, target, preserve=args.preserve, progress=progress)
+    except RefusedError as exc:
+        if exc.code == ErrorCode.IS_DIRECTORY:
+            raise RefusedError(exc.code, f"{exc.message}; get -r fetches folders", exc.facts) from exc
+        raise
     tell_of_get(remote, result, client, terminal)
     return Outcome(result.size, resumed=result.resumed)
 

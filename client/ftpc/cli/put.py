@@ -74,7 +74,7 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     if "-" in files and sys.stdin is not None and sys.stdin.isatty():
         terminal.say("ftpc: reading what you type; end it with Ctrl-D on a line of its own")
     folders = {file for file in files if args.recursive and _is_folder(file)}
-    plain = [file for file in files if file not in folders and file != "-"]
+    plain = [file for file in files if file != "-" and not _is_folder(file)]
     if len(files) > 1:
         names = [(file, _remote_name(file, args)) for file in plain]
         if objections := await client.check(names, if_exists=args.if_exists):

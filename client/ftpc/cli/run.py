@@ -37,7 +37,9 @@ def run_verb(module: str, verb: str, arguments: Sequence[str]) -> int:
     """Read the command line of a verb and run it. Returns the exit status."""
     code = cast("Verb", importlib.import_module(module))
     refuse_addresses(verb, arguments)
-    args = code.make_parser(verb).parse_args(arguments)
+    parser = code.make_parser(verb)
+    parser.refuse_unknown(arguments)
+    args = parser.parse_args(arguments)
     terminal = Terminal(json=args.json, quiet=args.quiet, verbose=args.verbose)
     started = time.time()
     try:
