@@ -23,7 +23,7 @@ from ftpd.wire.limits import MAX_CHECKED, MIN_CHUNK, SMALL_FILE
 from ftpd.wire.messages import IfExists
 from tests.client.command import Caller, Ftpc
 from tests.client.proxy import proxied
-from tests.client.support import MIB, Service, connected, content, soon
+from tests.client.support import MIB, Service, connected, content, names_in, soon
 from tests.disks import only_root, small_disk
 
 FIRST = preflight.FIRST_FILES
@@ -353,3 +353,23 @@ def test_the_command_line(caller: Caller, ftpc: Ftpc) -> None:
     assert before == sorted(path for path in ftpc.remote.rglob("*"))
     assert 0 == caller.run("put", *names).status
     assert (ftpc.remote / "f00").read_bytes() == b"content"
+
+
+def test_the_reasons_come_before_the_end(ftpc: Ftpc) -> None:
+    """A folder that is refused says why before it says that it is given up, and that not all of it was looked at."""
+    for number in range(3):
+        ftpc.write(f"tree/{number}")
+    assert 0 == ftpc.run("put", "-r", "tree").status
+    done = ftpc.run("put", "-r", "tree", "--if-exists", "fail")
+    *reasons, end, _ = done.err.splitlines()
+    assert (7, 3) == (done.status, sum("the name is taken" in line for line in reasons)), done.err
+    assert end.startswith("tree: given up for that, without a look at the rest; nothing was sent")
+
+
+def test_a_name_that_can_not_be(ftpc: Ftpc) -> None:
+    """A file that no server can have under its name is told once by that name, with what helps."""
+    ftpc.write("tree/tab\tx")
+    ftpc.write("tree/good")
+    done = ftpc.run("put", "-r", "tree")
+    assert "ftpc: tree/tab\\tx: the name has a control character; rename it\n" in done.err
+    assert (2, ["good"]) == (done.status, names_in(ftpc.remote / "tree"))

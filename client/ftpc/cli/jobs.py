@@ -32,6 +32,8 @@ class Outcome(NamedTuple):
     """What is wrong with files of a folder."""
     folders: int = 0
     """Folders that were made by themselves, having no files."""
+    end: str = ""
+    """What is to be said after the errors."""
 
     @classmethod
     def of_put(cls, result: PutResult) -> Self:
@@ -77,11 +79,17 @@ async def run_job(
     for task, error in zip(failed, errors, strict=True):
         terminal.complain(error, name=str(task))
     for outcome in outcomes:
-        for error in outcome.errors:
-            terminal.complain(error)
         errors += outcome.errors
+        _tell_of_folder(outcome, terminal)
     _sum_up(outcomes, errors, time.monotonic() - started, terminal)
     return exit_of_all(errors)
+
+
+def _tell_of_folder(outcome: Outcome, terminal: Terminal) -> None:
+    for error in outcome.errors:
+        terminal.complain(error)
+    if outcome.end:
+        terminal.say(outcome.end)
 
 
 def refuse_job(objections: Sequence[Objection], terminal: Terminal) -> Exit:

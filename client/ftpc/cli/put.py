@@ -117,11 +117,12 @@ async def _put_tree(
     if done.folders_left_out:
         what = count_text(done.folders_left_out, "folder")
         terminal.say(f"{folder}: {what} without files left out: this server is too old to make any")
+    end = ""
     if done.is_ended:
         stays = f"what is stored of it stays: {count_text(done.files, 'file')}" if done.files else "nothing was sent"
-        terminal.say(f"{folder}: given up; {stays}")
+        end = f"{folder}: given up for that, without a look at the rest; {stays}"
     same = done.identical, done.identical_size
-    return Outcome(done.size, done.files, done.resumed, done.skipped, *same, done.errors, done.folders)
+    return Outcome(done.size, done.files, done.resumed, done.skipped, *same, done.errors, done.folders, end)
 
 
 def _tell_of(file: TreeFile, client: Client, terminal: Terminal) -> None:

@@ -73,8 +73,7 @@ class _Folder:
                 yield Local(self._path, str(RemotePath.parse(self._remote)), is_folder=True)
                 self._is_made = True
             except FtpdError as exc:
-                error = RemoteNameError(f"{self._path}: {exc.message}")
-                yield TreeFile(self._path, self._remote, 0, error=error, is_folder=True)
+                yield TreeFile(self._path, self._remote, 0, error=_name_error(self._path, exc), is_folder=True)
         if self._is_made and self._around is not None:
             self._around._is_made = True  # noqa: SLF001 (one of us)
 
@@ -86,6 +85,11 @@ def _look_at(entry: "os.DirEntry[str]", name: str) -> Local | TreeFile:
             return TreeFile(entry.path, name, 0, left_out=what)
         return Local(entry.path, str(RemotePath.parse(name)))
     except FtpdError as exc:
-        return TreeFile(entry.path, name, 0, error=RemoteNameError(f"{entry.path}: {exc.message}"))
+        return TreeFile(entry.path, name, 0, error=_name_error(entry.path, exc))
     except OSError as exc:
         return TreeFile(entry.path, name, 0, error=LocalFileError(f"{entry.path}: {exc.strerror}"))
+
+
+def _name_error(path: str, exc: FtpdError) -> RemoteNameError:
+    reason = exc.message.partition(": ")[0]  # which is followed by the name once more
+    return RemoteNameError(f"{path}: {reason}; rename it")
