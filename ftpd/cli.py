@@ -194,10 +194,10 @@ def _announce(config: Config, address: tuple[str, int], entrance: Entrance) -> N
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     how = ["read-only" if config.read_only else f"durability {config.durability.value}"]
     how += ["TLS"] if entrance.identity else []
-    # Flushed, because the line is what scripts wait for.
-    print(f"ftpd {__version__} serves {config.root.resolve()} on {shown} ({', '.join(how)})", flush=True)  # noqa: T201
     where = shown.replace("0.0.0.0", socket.gethostname()).replace("[::]", socket.gethostname())  # noqa: S104
     url = f"'ftpds://{where}#sha256:{entrance.identity.pin}'" if entrance.identity else where
+    # Flushed, because the line is what scripts wait for: from then on the certificate may be changed.
+    print(f"ftpd {__version__} serves {config.root.resolve()} on {shown} ({', '.join(how)})", flush=True)  # noqa: T201
     print(f"try: ftpc {f'login {url}' if entrance.door.methods else f'--server {url} ls'}", flush=True)  # noqa: T201
     if entrance.token is not None:
         _hand_over(entrance.token, config)
