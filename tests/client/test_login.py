@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -232,6 +233,11 @@ class Typist:
         """Type."""
         os.write(self._master, data)
 
+    @property
+    def is_echoed(self) -> bool:
+        """Whether what is typed is shown."""
+        return bool(termios.tcgetattr(self._master)[3] & termios.ECHO)
+
     def end(self) -> int:
         """Wait for the end; give the exit status."""
         deadline = time.monotonic() + PATIENCE_S
@@ -303,6 +309,16 @@ def test_given_up_at_a_question(
     assert (b"", True) == (end, last.removeprefix(b"^C").startswith(told)), typist.shown
     assert asked == "question" or asked.encode() in before
     assert not (user.folder / STATE[0]).exists()
+
+
+def test_ended_at_a_question(user: Ftpc) -> None:
+    """SIGTERM ends a command that asks, as it ends every other, and what is typed is echoed again afterwards."""
+    typist = Typist(user, "get", "--share")
+    typist.read_until(b"share code: ")
+    assert not typist.is_echoed
+    os.kill(typist.pid, signal.SIGTERM)
+    eventually(lambda: typist.is_echoed, "what is typed is shown again")
+    assert 128 + signal.SIGTERM == typist.end(), typist.shown
 
 
 KEYRING = """
