@@ -21,6 +21,7 @@ from ftpd.log import set_up
 from ftpd.memory import keep_freed_memory, memory_limit
 from ftpd.options import EXIT_USAGE, parse
 from ftpd.payload.buffers import BUFFER_BUDGET, buffers
+from ftpd.payload.channel import shown
 from ftpd.payload.files import memory_devices
 from ftpd.payload.journal import boot_id
 from ftpd.payload.workers import DISK_THREADS, Workers
@@ -190,14 +191,13 @@ def _reload(entrance: Entrance) -> None:
 
 
 def _announce(config: Config, address: tuple[str, int], entrance: Entrance) -> None:
-    host, port = address
-    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    place = shown(address)
     how = ["read-only" if config.read_only else f"durability {config.durability.value}"]
     how += ["TLS"] if entrance.identity else []
-    where = shown.replace("0.0.0.0", socket.gethostname()).replace("[::]", socket.gethostname())  # noqa: S104
+    where = place.replace("0.0.0.0", socket.gethostname()).replace("[::]", socket.gethostname())  # noqa: S104
     url = f"'ftpds://{where}#sha256:{entrance.identity.pin}'" if entrance.identity else where
     # Flushed, because the line is what scripts wait for: from then on the certificate may be changed.
-    print(f"ftpd {__version__} serves {config.root.resolve()} on {shown} ({', '.join(how)})", flush=True)  # noqa: T201
+    print(f"ftpd {__version__} serves {config.root.resolve()} on {place} ({', '.join(how)})", flush=True)  # noqa: T201
     print(f"try: ftpc {f'login {url}' if entrance.door.methods else f'--server {url} ls'}", flush=True)  # noqa: T201
     if entrance.token is not None:
         _hand_over(entrance.token, config)

@@ -30,8 +30,8 @@ def keep_freed_memory() -> None:
     By default glibc gives a buffer of 128 KiB and more back to the kernel when it is freed, so that each page of the
     next one is fetched and cleared anew: two page faults for each small file that arrives, 20,000 for 10,000 files of
     4 KiB instead of 50, and 3 to 9 % of the server's processor time (`ps -o min_flt,time PID`, before and after an
-    upload). And all threads share it: by default each has a part of its own, with freed memory that no other can use,
-    some 15 MiB after 100,000 connections. Other C libraries are left alone.
+    upload). And all threads share it: by default each has a part of its own, with freed memory that no other can use.
+    Other C libraries are left alone.
     """
     if sys.platform != "linux":
         return

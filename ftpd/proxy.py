@@ -41,9 +41,6 @@ class Origin(NamedTuple):
     host: str
     port: int
 
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
 
 class ProxyError(Exception):
     """What a proxy has sent is no header."""

@@ -19,7 +19,7 @@ from ftpd.commands.uploads import Leases
 from ftpd.descriptors import share_out
 from ftpd.handshake import shake_hands
 from ftpd.memory import memory_limit
-from ftpd.payload.channel import Channel, ChannelProtocol
+from ftpd.payload.channel import Channel, ChannelProtocol, shown
 from ftpd.proxy import HEADER_S, Network, Origin, ProxyError, is_proxy, receive_header
 from ftpd.session import Session
 from ftpd.store.base import Store
@@ -151,7 +151,7 @@ class Server:
                 if is_proxy(address[0], proxies):
                     proxy = Origin(*address[:2])
                     # Until it is known who comes each is a source of its own: they are no crowd because of the proxy.
-                    self._begin(self._introduce(sock, proxy), sock, str(proxy))
+                    self._begin(self._introduce(sock, proxy), sock, shown(proxy))
                     await asyncio.sleep(0)  # most headers are there already: then it is known who is in a crowd
                 else:
                     await self._meet(sock, address[0])
@@ -168,7 +168,7 @@ class Server:
             async with asyncio.timeout(HEADER_S):
                 origin = await receive_header(sock) or proxy
         except ProxyError as exc:
-            log.warning("a proxy has to say for whom it speaks: %s", exc, extra={"peer": str(proxy)})
+            log.warning("a proxy has to say for whom it speaks: %s", exc, extra={"peer": shown(proxy)})
             sock.close()
         except OSError as exc:  # TimeoutError is one
             log.debug("a proxy said nothing: %s", str(exc) or "it took too long", extra={"outcome": "lost"})

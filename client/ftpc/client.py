@@ -148,6 +148,7 @@ class Client:
             RefusedError: it has none such (`unknown_upload`), or this is nobody who may drop it.
             FtpcError: the server can not be told.
         """
+        # Whatever has the name by now is no reason to refuse: nothing is going to be stored.
         request = Begin(filename=self.remote_name(remote), filesize=size, upload=upload, if_exists=IfExists.RENAME)
         async with self._pool.connection() as connection:  # uploads belong to the connection that has taken them up
             await connection.ask(request, Begun)

@@ -15,6 +15,8 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from ftpd.access.watched import state_of
+
 LOOK_S = 0.5
 """How often the file of lists is looked at, at most."""
 
@@ -68,7 +70,7 @@ class Revocations:
         """
         self.file = file
         self._authorities = authorities
-        self._seen = self._state()
+        self._seen = state_of(self.file)
         self._lists = _load(file, authorities)
         self._looked = time.monotonic()
         self._said = set[str]()
@@ -82,7 +84,7 @@ class Revocations:
         if now - self._looked < LOOK_S:
             return
         self._looked = now
-        state = self._state()
+        state = state_of(self.file)
         if state != self._seen:
             try:
                 self._lists = _load(self.file, self._authorities)
@@ -119,13 +121,6 @@ class Revocations:
         if what not in self._said:
             self._said.add(what)
             log.error(what)
-
-    def _state(self) -> tuple[int, ...]:
-        try:
-            found = self.file.stat()
-        except OSError:
-            return ()
-        return (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size)
 
 
 @functools.lru_cache(maxsize=4096)

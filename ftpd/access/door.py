@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,17 +12,18 @@ from ftpd.access.credentials import PasswordChecker, is_token, token_id
 from ftpd.access.keys import PublicKey, is_signed, parse_key
 from ftpd.access.rights import ANONYMOUS, NOBODY, Principal
 from ftpd.access.users import ANONYMOUS_NAME, User, Users, UsersError, edit, load
+from ftpd.access.watched import state_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.proof import proof_of
+
+if TYPE_CHECKING:  # it takes a tenth of a second, and most servers know no certificates
+    from ftpd.access.certificates import Revocations, Shown
 
 WRONG_S = 1.0
 """How long an answer to wrong credentials takes at least. Nobody else waits for it."""
 
 LOOK_S = 0.5
 """How often the users file is looked at, at most."""
-
-if TYPE_CHECKING:  # it takes a tenth of a second, and most servers know no certificates
-    from ftpd.access.certificates import Revocations, Shown
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class UsersDoor(Door):
         """Whether certificates of clients have been verified, and by whom we want."""
         self.revocations: Revocations | None = None
         """And which of them hold no more, where that is to be looked at."""
-        self._seen = self._state()
+        self._seen = state_of(self._file)
         self._users = load(file)
         self._said = ""
         """What was last said to be wrong with the file."""
@@ -258,7 +258,7 @@ class UsersDoor(Door):
         if now - self._looked < LOOK_S:
             return self._users
         self._looked = now
-        state = self._state()
+        state = state_of(self._file)
         if state != self._seen:
             try:
                 self._users = load(self._file)
@@ -270,13 +270,6 @@ class UsersDoor(Door):
                 self._seen, self._said = state, ""
                 log.info("the users file was read again")
         return self._users
-
-    def _state(self) -> tuple[int, ...]:
-        try:
-            found = os.stat(self._file)  # noqa: PTH116 (called for every request)
-        except OSError:
-            return ()
-        return (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size)
 
 
 def wrong() -> FtpdError:

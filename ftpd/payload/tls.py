@@ -29,11 +29,14 @@ RECORD = 17 * KIB
 KEPT_SHARE = 8
 """Which part of the memory for buffers (`Buffers.budget`) what OpenSSL keeps may have, each way."""
 
-_local = threading.local()
-
-
 MOST_RECORDS = 64
 """What is decrypted at once, so that whoever sends a byte in each record does not keep a thread from its other work."""
+
+MOST_FRUITLESS = MIB
+"""Bytes without any for us in them that a peer may send in a row: a record has at most 16 KiB, and asking for new keys,
+which keeps us busy, takes 27 bytes (RFC 8446 section 4.6.3)."""
+
+_local = threading.local()
 
 _ciphers: "weakref.WeakSet[Cipher]" = weakref.WeakSet()
 """Those of all connections."""
@@ -45,11 +48,6 @@ def step() -> int:
     OpenSSL's buffers grow with it, and stay as large as they have been (BIO_s_mem(3)).
     """
     return min(STEP, max(RECORD, buffers.budget // KEPT_SHARE // max(len(_ciphers), 1)))
-
-
-MOST_FRUITLESS = MIB
-"""Bytes without any for us in them that a peer may send in a row: a record has at most 16 KiB, and asking for new keys,
-which keeps us busy, takes 27 bytes (RFC 8446 section 4.6.3)."""
 
 
 class FairLock:

@@ -22,6 +22,8 @@ class BadPathError(FtpdError):
     """A remote name that is refused wherever it appears."""
 
     def __init__(self, reason: str, text: str) -> None:
+        self.reason = reason
+        """What is wrong, without the name."""
         super().__init__(ErrorCode.BAD_PATH, f"{reason}: {text[:MAX_COMPONENT]!r}")
 
 

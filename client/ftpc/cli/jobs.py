@@ -39,8 +39,9 @@ class Outcome(NamedTuple):
     def of_put(cls, result: PutResult) -> Self:
         """Give that of one file."""
         if result.skipped:
-            return cls(0, 0, 0, 1, result.identical, result.size if result.identical else 0)
-        return cls(result.size, 1, result.resumed)
+            same = result.size if result.identical else 0
+            return cls(files=0, skipped=1, identical=result.identical, identical_size=same)
+        return cls(size=result.size, resumed=result.resumed)
 
 
 async def run_job(

@@ -121,8 +121,17 @@ async def _put_tree(
     if done.is_ended:
         stays = f"what is stored of it stays: {count_text(done.files, 'file')}" if done.files else "nothing was sent"
         end = f"{folder}: given up for that, without a look at the rest; {stays}"
-    same = done.identical, done.identical_size
-    return Outcome(done.size, done.files, done.resumed, done.skipped, *same, done.errors, done.folders, end)
+    return Outcome(
+        size=done.size,
+        files=done.files,
+        resumed=done.resumed,
+        skipped=done.skipped,
+        identical=done.identical,
+        identical_size=done.identical_size,
+        errors=done.errors,
+        folders=done.folders,
+        end=end,
+    )
 
 
 def _tell_of(file: TreeFile, client: Client, terminal: Terminal) -> None:
@@ -135,7 +144,7 @@ def _tell_of(file: TreeFile, client: Client, terminal: Terminal) -> None:
         event = "folder" if file.is_folder else "done"
         terminal.json_data(event=event, **{key: getattr(file, key) for key in keys})
     elif file.skipped and terminal.verbose:
-        terminal.say(_skipped(file.local, file.remote, file.root))
+        terminal.say(_skipped(file.local, file.remote, is_same=file.identical))
     elif file.error is None and terminal.verbose:
         what = "a folder" if file.is_folder else f"{file.size} bytes, root {file.root}"
         terminal.say(f"{file.local} -> {client.address}/{file.remote}, {what}")
@@ -147,7 +156,7 @@ def tell_of_put(file: str, result: PutResult, client: Client, terminal: Terminal
         terminal.json_data(event="done", local=file, **result._asdict())
         return
     if result.skipped:
-        terminal.say(_skipped(file, result.remote, result.root))
+        terminal.say(_skipped(file, result.remote, is_same=result.identical))
     elif terminal.verbose:
         terminal.say(f"{file} -> {client.address}/{result.remote}, {result.size} bytes, root {result.root}")
     if result.restarted:
@@ -159,8 +168,8 @@ def tell_of_put(file: str, result: PutResult, client: Client, terminal: Terminal
         terminal.say(f"{file}: {count_text(result.repaired, 'chunk')} arrived damaged and were sent again")
 
 
-def _skipped(local: str, remote: str, root: str | None) -> str:
-    why = f"skipped, {remote} exists" if root is None else "the server has it already, the same to the last byte"
+def _skipped(local: str, remote: str, *, is_same: bool) -> str:
+    why = "the server has it already, the same to the last byte" if is_same else f"skipped, {remote} exists"
     return f"{local}: {why}"
 
 

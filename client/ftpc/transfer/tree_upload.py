@@ -30,8 +30,7 @@ MOST_REPLIES = 256
 """Replies that are read at once."""
 
 MOST_PENDING = 1024
-"""Files that have been sent or asked about and not been answered; they are in memory, to be sent again after a break.
-"""
+"""Files that are sent or asked about and not answered: they are kept in memory, to be sent again after a break."""
 
 NO_FOLDERS = "a folder without files, and the server is too old to make it"
 

@@ -7,8 +7,7 @@ from typing import NamedTuple
 from ftpc.errors import FtpcError, LocalFileError, RemoteNameError
 from ftpc.files import local_errors
 from ftpc.results import TreeFile
-from ftpd.wire.errors import FtpdError
-from ftpd.wire.paths import RemotePath
+from ftpd.wire.paths import BadPathError, RemotePath
 
 
 class Local(NamedTuple):
@@ -72,7 +71,7 @@ class _Folder:
             try:
                 yield Local(self._path, str(RemotePath.parse(self._remote)), is_folder=True)
                 self._is_made = True
-            except FtpdError as exc:
+            except BadPathError as exc:
                 yield TreeFile(self._path, self._remote, 0, error=_name_error(self._path, exc), is_folder=True)
         if self._is_made and self._around is not None:
             self._around._is_made = True  # noqa: SLF001 (one of us)
@@ -84,12 +83,11 @@ def _look_at(entry: "os.DirEntry[str]", name: str) -> Local | TreeFile:
             what = "a symbolic link" if entry.is_symlink() else "neither a file nor a folder"
             return TreeFile(entry.path, name, 0, left_out=what)
         return Local(entry.path, str(RemotePath.parse(name)))
-    except FtpdError as exc:
+    except BadPathError as exc:
         return TreeFile(entry.path, name, 0, error=_name_error(entry.path, exc))
     except OSError as exc:
         return TreeFile(entry.path, name, 0, error=LocalFileError(f"{entry.path}: {exc.strerror}"))
 
 
-def _name_error(path: str, exc: FtpdError) -> RemoteNameError:
-    reason = exc.message.partition(": ")[0]  # which is followed by the name once more
-    return RemoteNameError(f"{path}: {reason}; rename it")
+def _name_error(path: str, exc: BadPathError) -> RemoteNameError:
+    return RemoteNameError(f"{path}: {exc.reason}; rename it")
