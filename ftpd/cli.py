@@ -21,9 +21,9 @@ from ftpd.log import set_up
 from ftpd.memory import keep_freed_memory, memory_limit
 from ftpd.options import EXIT_USAGE, parse
 from ftpd.payload.buffers import BUFFER_BUDGET, buffers
-from ftpd.payload.channel import shown
 from ftpd.payload.files import memory_devices
 from ftpd.payload.journal import boot_id
+from ftpd.payload.tcp import shown
 from ftpd.payload.workers import DISK_THREADS, Workers
 from ftpd.private import write_private
 from ftpd.sandbox import SandboxError, around, confine, landlock_version

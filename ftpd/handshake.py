@@ -6,7 +6,8 @@ import logging
 import socket
 import ssl
 
-from ftpd.payload.channel import ChannelProtocol, shown
+from ftpd.payload.channel import ChannelProtocol
+from ftpd.payload.tcp import shown
 from ftpd.payload.tls import Cipher
 from ftpd.payload.tls_transport import TlsTransport, negotiate
 from ftpd.reports import report_login

@@ -19,7 +19,8 @@ from ftpd.commands.uploads import Leases
 from ftpd.descriptors import share_out
 from ftpd.handshake import shake_hands
 from ftpd.memory import memory_limit
-from ftpd.payload.channel import Channel, ChannelProtocol, shown
+from ftpd.payload.channel import Channel, ChannelProtocol
+from ftpd.payload.tcp import shown
 from ftpd.proxy import HEADER_S, Network, Origin, ProxyError, is_proxy, receive_header
 from ftpd.session import Session
 from ftpd.store.base import Store

@@ -10,12 +10,11 @@ import contextlib
 import select
 import socket
 import ssl
-import struct
-import sys
 from collections.abc import Callable
 from io import FileIO
 from typing import cast
 
+from ftpd.payload import tcp
 from ftpd.payload.buffers import buffers
 from ftpd.payload.direct import DIRECT_SIZE, MOST_DIRECT
 from ftpd.payload.receive import PayloadReader
@@ -46,31 +45,8 @@ LINGER_S = 2.0
 LINGER_BYTES = 64 * 1024 * KIB
 """How much of it, likewise."""
 
-DEAD_PEER_MS = 300_000
-"""How long sent bytes may stay unacknowledged before the kernel gives the connection up (TCP_USER_TIMEOUT, tcp(7))."""
-
-KEEPALIVE_S = 60
-"""Silence after which the kernel asks whether the peer's machine is still there."""
-
-_BYTES_ACKED_AT = 120
-"""Where `tcpi_bytes_acked` is in `struct tcp_info` (linux/tcp.h, since Linux 4.1)."""
-
-_MIN_RTT_AT = 148
-"""Where `tcpi_min_rtt` is, in microseconds (since Linux 4.6)."""
-
-LONG_S = 0.02
-"""Round trip from which a path counts as long: networks within a city are below it, other continents far above."""
-
 # One for all connections: what arrives in it is copied out before anything else can happen.
 _scratch = memoryview(bytearray(READ_SIZE))
-
-
-def shown(address: object) -> str:
-    """Write an address of the socket module for logs; `?` for what is none of TCP."""
-    if not isinstance(address, tuple):
-        return "?"
-    host, port = str(address[0]), address[1]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class ChannelProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
@@ -159,7 +135,7 @@ class Channel:
         self._returned = b""
         # `drain` then waits until the kernel has everything, after which a buffer may be used again.
         writer.transport.set_write_buffer_limits(high=0, low=0)
-        _tune(writer)
+        tcp.tune(writer.get_extra_info("socket"))
 
     @property
     def peer_certificate(self) -> bytes:
@@ -172,7 +148,7 @@ class Channel:
     @property
     def peer(self) -> str:
         """The address of the other side, for logs."""
-        return shown(self._protocol.origin or self.writer.get_extra_info("peername"))
+        return tcp.shown(self._protocol.origin or self.writer.get_extra_info("peername"))
 
     async def read_length(self, limit: int = MAX_HEADER) -> int | None:
         """Read the length of the next header, or None if the peer has ended the conversation between two frames.
@@ -330,17 +306,17 @@ class Channel:
     @property
     def acknowledged(self) -> int | None:
         """Bytes that the peer's machine has acknowledged so far, if the kernel tells (`tcpi_bytes_acked`, tcp(7))."""
-        return _tcp_info(self.writer.get_extra_info("socket"), "=Q", _BYTES_ACKED_AT)
+        return tcp.bytes_acked(self.writer.get_extra_info("socket"))
 
     @property
     def is_far(self) -> bool:
         """Whether the path is a long one, so that it pays to have more on its way, or fewer round trips."""
-        return self.rtt_s is not None and self.rtt_s > LONG_S
+        return self.rtt_s is not None and self.rtt_s > tcp.LONG_S
 
     @property
     def rtt_s(self) -> float | None:
         """The shortest round trip that was measured, if the kernel tells. Queues of our own making do not count."""
-        return _rtt_of(self.writer.get_extra_info("socket"))
+        return tcp.rtt_of(self.writer.get_extra_info("socket"))
 
     @property
     def is_encrypted(self) -> bool:
@@ -394,53 +370,6 @@ class Channel:
     def abort(self) -> None:
         """Close at once; what is queued is lost."""
         self.writer.transport.abort()
-
-
-def _tune(writer: asyncio.StreamWriter) -> None:
-    sock: socket.socket | None = writer.get_extra_info("socket")
-    if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
-        return
-    # asyncio does so only for sockets that know their protocol number, which accepted ones do not. Without it a
-    # second small reply waits for the acknowledgement of the first, which the peer delays by 40 ms.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if sys.platform == "linux":
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER_MS)
-        rtt_s = _rtt_of(sock)
-        if rtt_s is not None and rtt_s > LONG_S:
-            # A lost packet is rarely a queue there, and what takes it for one has to climb for minutes: at 100 ms and a
-            # loss of 0.1 % a file of 64 MiB takes 15 s with Reno and 2 s with BBR (`benchmarks/wan.py`). Where it is
-            # not to be had, the system's own choice stays.
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
-        elif _is_loopback(sock):
-            # There is no path to learn about. BBR paces by timers, which cost half the sender's processor time, and
-            # CUBIC's HyStart takes the jitter of two processors for a queue and starts slowly; Reno does neither.
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
-
-
-def _rtt_of(sock: socket.socket | None) -> float | None:
-    """Give the shortest round trip of a connection, if the kernel tells: from the first one on, which opens it."""
-    found = _tcp_info(sock, "=I", _MIN_RTT_AT)
-    return found / 1e6 if found is not None and 0 < found < 2**32 - 1 else None
-
-
-def _tcp_info(sock: socket.socket | None, kind: str, place: int) -> int | None:
-    if sock is None or sys.platform != "linux":
-        return None
-    with contextlib.suppress(OSError, struct.error):
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, place + struct.calcsize(kind))
-        return int(struct.unpack_from(kind, info, place)[0])
-    return None
-
-
-def _is_loopback(sock: socket.socket) -> bool:
-    with contextlib.suppress(OSError):
-        host = str(sock.getpeername()[0])
-        return host.startswith(("127.", "::ffff:127.")) or host == "::1"
-    return False
 
 
 async def connect(host: str, port: int, tls: ssl.SSLContext | None = None) -> Channel:

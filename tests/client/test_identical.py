@@ -7,7 +7,7 @@ import pytest
 
 import ftpc
 from ftpc import IfExists
-from ftpd.payload import channel
+from ftpd.payload import tcp
 from ftpd.wire.digests import tree_of
 from tests.client.command import Ftpc
 from tests.client.proxy import Proxy
@@ -47,7 +47,7 @@ async def test_the_same_again_on_a_long_path(
 ) -> None:
     """Where the upload is opened in the same breath as the question is asked, it is dropped again."""
     path = await _put(service, folder)
-    monkeypatch.setattr(channel, "LONG_S", 0.0)
+    monkeypatch.setattr(tcp, "LONG_S", 0.0)
     async with connected(proxy.address) as client:
         result = await client.put(path)
     assert (True, True, SIZE) == (result.identical, result.skipped, result.size)

@@ -8,7 +8,7 @@ import pytest
 import ftpc
 from ftpc import ChangedError, Client
 from ftpc.jobs import unfinished
-from ftpd.payload import channel
+from ftpd.payload import tcp
 from ftpd.wire.digests import tree_of
 from tests.client.proxy import Proxy
 from tests.client.scripted import GREETING, read_request, scripted
@@ -29,7 +29,7 @@ def verified(service: Service) -> bool:
 @pytest.fixture
 def far(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every path count as long."""
-    monkeypatch.setattr(channel, "LONG_S", 0.0)
+    monkeypatch.setattr(tcp, "LONG_S", 0.0)
 
 
 async def test_one_connection_on_a_short_path(service: Service, proxy: Proxy, far_client: Client, folder: Path) -> None:

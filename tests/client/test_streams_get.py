@@ -8,7 +8,7 @@ import pytest
 import ftpc
 from ftpc.jobs import unfinished
 from ftpc.transfer.download import Download
-from ftpd.payload import channel
+from ftpd.payload import tcp
 from ftpd.payload.journal import Journal
 from tests.client.proxy import Proxy
 from tests.client.support import MIB, Recorder, Service, connected, content, hidden
@@ -20,7 +20,7 @@ SIZE = 9 * CHUNK + 1000
 @pytest.fixture
 def far(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every path count as long."""
-    monkeypatch.setattr(channel, "LONG_S", 0.0)
+    monkeypatch.setattr(tcp, "LONG_S", 0.0)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ftpd.payload import channel
+from ftpd.payload import channel, tcp
 from ftpd.payload.buffers import buffers
 from ftpd.payload.channel import Channel, ChannelProtocol, connect
 from ftpd.payload.send import WINDOW
@@ -185,7 +185,7 @@ async def test_an_accepted_connection_does_not_wait_for_acknowledgements() -> No
 async def test_congestion_control_fits_the_path(monkeypatch: pytest.MonkeyPatch, *, is_far: bool) -> None:
     """A connection knows its round trip from the start; a long one has BBR if that may be chosen, loopback has Reno."""
     if is_far:
-        monkeypatch.setattr(channel, "LONG_S", 0.0)
+        monkeypatch.setattr(tcp, "LONG_S", 0.0)
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     async with server:
         connection = await channel.connect("127.0.0.1", server.sockets[0].getsockname()[1])
