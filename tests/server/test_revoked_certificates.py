@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.extensions import IssuingDistributionPoint
 
-from tests.peer import Peer, ServerProcess, eventually, manage, served, server_environment
+from tests.peer import ServerProcess, eventually, manage, served, server_environment
 from tests.server.test_client_certificates import Authority, connect
 
 MIB = 1024 * 1024

@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from blake3 import blake3
 
 from ftpd.tls import pin_of
 from tests.client.command import Ftpc, command
-from tests.peer import PATIENCE_S, Peer, ServerProcess, eventually, frame, manage, served
+from tests.peer import PATIENCE_S, Peer, ServerProcess, eventually, manage, served
 from tests.server.crowd import allow_files
 from tests.server.test_client_certificates import Authority, connect
 
@@ -121,7 +120,7 @@ def test_an_upload_in_chunks(place: Place) -> None:
     assert not (place.root / "new").exists()
     with place.come(heir) as peer:
         again = peer.ask({**begin, "upload": begun["upload"]})
-        assert [[0, 1]] == again["have"]
+        assert [[0, 0]] == again["have"]
 
 
 def test_small_files_under_way(place: Place) -> None:
@@ -158,9 +157,6 @@ def test_small_files_under_way(place: Place) -> None:
     assert names[:stored] == [*range(1, stored + 1)]
     assert {data} == {file.read_bytes() for file in (place.root / "many").iterdir()}
     assert place.server.has_no_temporaries()
-    count = len(names)
-    assert place.server.connect().ask({"cmd": "ping"})["ok"]
-    assert count == len([*(place.root / "many").iterdir()])
 
 
 def test_a_thousand_others(root: Path) -> None:
@@ -174,12 +170,12 @@ def test_a_thousand_others(root: Path) -> None:
         place.revoke(guest)
         assert "unauthorized" == odd.farewell()
         assert all(peer.ask({"cmd": "ls"})["ok"] for peer in peers)
-        assert 1 == len(place.ended)
+        eventually(lambda: 1 == len(place.ended), "that is logged")
 
 
 @pytest.mark.parametrize("what", ["get", "put"])
 def test_what_a_client_says(root: Path, tmp_path: Path, what: str) -> None:
-    """The client's command ends with status 6 and one line; nothing that is not whole is visible."""
+    """The client's command ends with status 6 and one line that says why; nothing that is not whole is visible."""
     with served(root, "--tls") as server:
         place = Place(server, root)
         guest = place.invite("slow")
@@ -191,11 +187,13 @@ def test_what_a_client_says(root: Path, tmp_path: Path, what: str) -> None:
             command(*(("get", "large") if what == "get" else ("put", "mine"))),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, env=user.environment(), text=True,
         )  # fmt: skip
-        partial = tmp_path if what == "get" else root / ".ftpd/partial"
-        eventually(lambda: any(".ftpc" in name or what == "put" for name in os.listdir(partial)), "it is under way")
+        pattern = ".large*" if what == "get" else "root/.ftpd/partial/*"
+        eventually(lambda: [*tmp_path.glob(pattern)], "it is under way")
         place.revoke(guest)
         _, err = process.communicate(timeout=PATIENCE_S)
-        assert (6, 1) == (process.returncode, err.count("\n")), err
+        told = [line for line in err.splitlines() if line.startswith("ftpc: ") and "ftpc resume" not in line]
+        assert (6, 1) == (process.returncode, len(told)), err
+        assert "expired or revoked" in told[0]
         assert not (root / "mine").exists()
         assert not (tmp_path / "large").exists()
 
@@ -262,8 +260,9 @@ def test_a_transfer_goes_on(vouched: Vouched, tmp_path: Path, what: str) -> None
     (root / "theirs").write_bytes(data)
     url = f"ftpds://127.0.0.1:{vouched.server.port}#sha256:{pin_of(root / '.ftpd/access/cert.pem')}"
     user = Ftpc(url, tmp_path, root)
+    arguments = ("get", "theirs") if what == "get" else ("put", "mine")
     process = subprocess.Popen(
-        command(*(("get", "theirs") if what == "get" else ("put", "mine")), "--cert", str(vouched.authority.sign("slow"))),
+        command(*arguments, "--cert", str(vouched.authority.sign("slow"))),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, env=user.environment(), text=True,
     )  # fmt: skip
     eventually(lambda: " log-in " in vouched.server.log, "it is under way")
