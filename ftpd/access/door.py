@@ -200,10 +200,11 @@ class UsersDoor(Door):
         lists = self.revocations
         if lists is not None:
             lists.look()
-        known = (self._fresh(), self.authorities, lists, lists.version if lists is not None else 0)
-        if known == self._known and time.time() < self._end:
+        before, version = self._known, lists.version if lists is not None else 0
+        self._known = (self._fresh(), self.authorities, lists, version)
+        if self._known == before and time.time() < self._end:
             return False
-        self._known, self._end = known, math.inf
+        self._end = math.inf
         return True
 
     @property
