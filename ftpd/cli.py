@@ -162,6 +162,7 @@ def _on_signals(stop: asyncio.Event, entrance: Entrance) -> None:
     """
     loop = asyncio.get_running_loop()
     had_terminal = os.isatty(0)
+    reloading: set[asyncio.Task[None]] = set()
 
     def act(number: int) -> None:
         if stop.is_set():
@@ -173,18 +174,19 @@ def _on_signals(stop: asyncio.Event, entrance: Entrance) -> None:
         if had_terminal and not os.isatty(0):
             stop.set()  # never at once: shells and the kernel both send the signal
         else:
-            _reload(entrance)
+            reloading.add(task := loop.create_task(_reload(entrance)))
+            task.add_done_callback(reloading.discard)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, act, number)
     loop.add_signal_handler(signal.SIGHUP, hang_up)
 
 
-def _reload(entrance: Entrance) -> None:
+async def _reload(entrance: Entrance) -> None:
     if entrance.identity is None:
         return
     try:
-        entrance.identity.reload()
+        await entrance.identity.reload()
         log.info("the certificate was read again")
     except IdentityError as exc:
         log.error("the old certificate stays in use: %s", exc)  # noqa: TRY400 (nothing to trace)

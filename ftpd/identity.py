@@ -1,13 +1,17 @@
 """What the server shows, and whose certificates it believes: files that may change while it serves."""
 
+import asyncio
+import hashlib
 import logging
 import math
 import ssl
 import time
+from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ftpd.access.door import Door, UsersDoor
+from ftpd.access.watched import beside
 from ftpd.tls import IdentityError, ask_for_certificates, pin_of, server_context
 
 if TYPE_CHECKING:
@@ -17,6 +21,18 @@ RETRY_S = 1.0
 """How often new lists are tried that could not be used with the server's certificate, which may be on its way too."""
 
 log = logging.getLogger(__name__)
+
+
+class _Read(NamedTuple):
+    """What was in the files."""
+
+    context: ssl.SSLContext
+    certificate: bytes
+    authorities: bytes
+    """The SHA-256 of each of the two."""
+    lists: "Revocations | None"
+    version: int
+    """Of the lists that are in the context."""
 
 
 class Identity:
@@ -33,10 +49,10 @@ class Identity:
         self._door = door
         self._certificate, self._key = certificate, key
         self._authorities, self._revoked = authorities, revoked
-        self._revocations: Revocations | None = None
-        self._version = 0
+        self._making: Future[_Read] | None = None
+        """What new connections will be met with, if that is another than now."""
         self._failed = -math.inf
-        self.reload()
+        self._use(self._read(self._read_lists(None)))
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -49,49 +65,53 @@ class Identity:
         """What clients know the certificate by."""
         return pin_of(self._certificate)
 
-    def reload(self) -> None:
-        """Read all files again.
+    async def reload(self) -> None:
+        """Read all files again, in a thread.
 
         Raises:
             IdentityError: they can not be used. What was read before stays in use.
         """
-        revocations = self._read_lists()
-        self._make()
-        if isinstance(self._door, UsersDoor):
-            self._door.knows_certificates = self._authorities is not None
-            self._door.revocations = revocations
-        self._revocations, self._version = revocations, revocations.version if revocations is not None else 0
+        before = self._used.lists
+        self._use(await asyncio.wrap_future(beside.submit(lambda: self._read(self._read_lists(before)))))
 
     def context(self) -> ssl.SSLContext:
-        """Give the context for a new connection; one with the new lists if some have come."""
-        if self._revocations is not None:
-            self._revocations.look()
-            if self._version != self._revocations.version:
-                self._renew(self._revocations.version)
-        return self._context
+        """Give the context for a new connection; one with the new lists as soon as they are read."""
+        if self._making is not None and self._making.done():
+            self._renew(self._making)
+        lists = self._used.lists
+        if lists is not None:
+            lists.look()
+            is_new = lists.version != self._used.version and time.monotonic() - self._failed >= RETRY_S
+            if is_new and self._making is None:  # OpenSSL keeps what it has, and a context forgets nothing
+                self._making = beside.submit(self._read, lists)
+        return self._used.context
 
-    def _renew(self, version: int) -> None:
-        """Make a context with the new lists: OpenSSL keeps those it has, and a context forgets nothing."""
-        if time.monotonic() - self._failed < RETRY_S:
-            return
+    def _renew(self, making: "Future[_Read]") -> None:
+        self._making = None
         try:
-            self._make()
-            self._version = version
+            self._use(making.result())
         except IdentityError as exc:  # the door does not let in whom the new lists name
             self._failed = time.monotonic()
             log.error("handshakes go on with the old lists: %s", exc)  # noqa: TRY400 (nothing to trace)
 
-    def _make(self) -> None:
-        context = server_context(self._certificate, self._key)
-        if self._authorities is not None:
-            ask_for_certificates(context, self._authorities, self._revoked)
+    def _read(self, lists: "Revocations | None") -> "_Read":
+        version = lists.version if lists is not None else 0
+        context, authorities = server_context(self._certificate, self._key), b""
         try:
-            self._door.certificate = bytes.fromhex(self.pin)
+            if self._authorities is not None:  # another file between these two has another content than is kept
+                authorities = hashlib.sha256(self._authorities.read_bytes()).digest()
+                ask_for_certificates(context, self._authorities, self._revoked)
+            return _Read(context, bytes.fromhex(self.pin), authorities, lists, version)
         except OSError as exc:
-            raise IdentityError(f"{self._certificate}: {exc.strerror}") from exc
-        self._context = context
+            raise IdentityError(f"{exc.filename}: {exc.strerror}") from exc
 
-    def _read_lists(self) -> "Revocations | None":
+    def _use(self, read: "_Read") -> None:
+        self._used, self._making = read, None
+        self._door.certificate, self._door.authorities = read.certificate, read.authorities
+        if isinstance(self._door, UsersDoor):
+            self._door.revocations = read.lists
+
+    def _read_lists(self, before: "Revocations | None") -> "Revocations | None":
         if self._authorities is None or self._revoked is None:
             return None
         from ftpd.access.certificates import RevocationError, Revocations  # noqa: PLC0415 (as in the door)
@@ -99,8 +119,8 @@ class Identity:
         try:
             return Revocations(self._revoked, self._authorities)
         except RevocationError as exc:
-            if self._revocations is None:
+            if before is None:
                 raise IdentityError(str(exc)) from exc
             # One that has expired keeps nobody from a new certificate of the server.
             log.error("the old lists of revoked certificates hold: %s", exc)  # noqa: TRY400 (nothing to trace)
-            return self._revocations
+            return before

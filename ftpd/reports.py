@@ -32,6 +32,11 @@ def report_login(peer: str, outcome: str, user: str = "") -> None:
     log.info("log-in", extra={"peer": peer, **who, "outcome": outcome})
 
 
+def report_ended(peer: str, user: str, reason: FtpdError) -> None:
+    """Write down that a log-in was ended while its connection was open."""
+    log.info("log-in ended", extra={"peer": peer, "user": user, "outcome": f"{reason.code.value}: {reason.message}"})
+
+
 @contextlib.contextmanager
 def reported_login(peer: str, user: str) -> Iterator[None]:
     """Write down what becomes of a log-in within."""

@@ -40,6 +40,12 @@ MAX_HANDSHAKES = 100
 FAIR_HANDSHAKE_S = 1.0
 """How long a handshake may take in any case, if it is the only one from its source: some round trips of the world."""
 
+WATCH_S = 0.25
+"""How often it is looked whether log-ins have ended."""
+
+IN_A_ROW = 100
+"""Connections whose log-ins are looked at before it is the turn of others."""
+
 PAUSE_S = 1.0
 """How long nobody is let in after the system had no descriptor or memory left for a connection."""
 
@@ -88,6 +94,7 @@ class Server:
         )
         self._listeners: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
+        self._watching: asyncio.Task[None] | None = None
         self._sessions: dict[Session, asyncio.Task[None]] = {}
         self._farewells: set[asyncio.Task[None]] = set()
         self._handshakes: dict[asyncio.Task[None], _Handshake] = {}
@@ -104,6 +111,7 @@ class Server:
         loop = asyncio.get_running_loop()
         self._listeners = [*listeners]
         self._accepting = [loop.create_task(self._accept(listener, proxies)) for listener in self._listeners]
+        self._watching = loop.create_task(self._watch()) if self._common.door.methods else None
         return self.addresses
 
     @property
@@ -128,12 +136,33 @@ class Server:
             if self._sessions:
                 await asyncio.wait(self._sessions.values(), timeout=grace_s)
         finally:
-            rest = [*self._sessions.values(), *self._farewells]
+            rest = [*self._sessions.values(), *self._farewells, *([self._watching] if self._watching else [])]
             if self._sessions:
                 log.warning("the grace period is over, cutting %d connections", len(self._sessions))
             for task in rest:
                 task.cancel()
             await asyncio.gather(*rest, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        """End the conversations of those whose log-in does not hold any more."""
+        is_due = False
+        while True:
+            await asyncio.sleep(WATCH_S)
+            try:
+                if self._tls is not None:
+                    self._tls()  # new lists are ready before somebody comes
+                is_due = self._common.door.has_changed() or is_due
+                if is_due:
+                    await self._recheck()
+                    is_due = False
+            except Exception:
+                log.exception("a bug kept log-ins from being looked at; it is tried again")
+
+    async def _recheck(self) -> None:
+        for number, session in enumerate([*self._sessions], 1):
+            session.recheck()
+            if number % IN_A_ROW == 0:
+                await asyncio.sleep(0)
 
     def _close_listeners(self) -> None:
         while self._listeners:
@@ -182,7 +211,8 @@ class Server:
         try:
             tls = self._tls() if self._tls is not None else None
             visit = self._admission.enter(host)
-            protocol = functools.partial(ChannelProtocol, functools.partial(self._admit, visit), origin)
+            admit = functools.partial(self._admit, visit, self._common.door.authorities)
+            protocol = functools.partial(ChannelProtocol, admit, origin)
             if tls is not None:
                 self._encrypt(sock, tls, visit, protocol)
                 return
@@ -249,9 +279,12 @@ class Server:
         if not visit.is_admitted:
             self._admission.leave(visit)
 
-    def _admit(self, visit: Visit, channel: Channel) -> None:
+    def _admit(self, visit: Visit, authorities: bytes, channel: Channel) -> None:
         if visit.refusal is not None:
             self._turn_away(channel, visit.refusal)
+            return
+        if authorities != self._common.door.authorities:  # with those it could not be compared any more
+            self._turn_away(channel, "the server has been told to believe other authorities; try again now")
             return
         if len(self._sessions) >= self.max_connections:
             message = f"the server has {self.max_connections} connections, which is its limit; try again later"

@@ -1,7 +1,7 @@
 """One connection of the server: reads requests, runs their commands in order, sends the replies.
 
     idle --header--> running --reply--> idle          (until the peer ends the conversation)
-    idle, running --bad frame, silence, shutdown--> farewell --> closed
+    idle, running --bad frame, silence, shutdown, revoked--> farewell --> closed
     running --connection lost, error inside payload--> closed
 
 A refused request leaves the conversation intact: the payload it announced is read and thrown away. Only what makes the
@@ -21,7 +21,7 @@ from ftpd.commands.exchange import Common
 from ftpd.commands.table import COMMANDS
 from ftpd.conversation import Conversation
 from ftpd.payload.channel import Channel
-from ftpd.reports import report, report_broken_off, report_login, reported_login
+from ftpd.reports import report, report_broken_off, report_ended, report_login, reported_login
 from ftpd.requests import STALL_S, Requests, find_command, is_whole_get, silence
 from ftpd.runs import MOST_GETS, MOST_PUTS, send_run, store_run
 from ftpd.wire.digests import Buffer
@@ -53,16 +53,16 @@ class Session(Conversation):
     def __init__(self, channel: Channel, common: Common, caller: Caller) -> None:
         super().__init__(channel, common, caller)
         self.login = self.door.by_certificate(channel.peer_certificate)
-        self.principal = NOBODY
         self._requests = Requests(channel, self.replies.release)
         self._is_finishing = False
-        self._is_late = False
         self._is_expelled = False
+        self._reason: FtpdError | None = None
+        """Why it is ended, if the peer is to hear that."""
         self._task: asyncio.Task[None] | None = None
         self._present: str | None = None
         """As whose connection this one counts."""
         self._loop = asyncio.get_running_loop()
-        self._recognise()
+        self._become(self.door.principal(self.login))
 
     def __repr__(self) -> str:
         return f"<Session {self.peer} {'idle' if self._requests.resting else 'running'} {len(self.uploads)} uploads>"
@@ -89,14 +89,26 @@ class Session(Conversation):
                 closing_time.cancel()
             self._task = None  # what is left to do is to be done whole
             self._channel.abort()
+            if self._reason is not None and self.login is not None:
+                report_ended(self.peer, self.login.user, self._reason)
             await self._clean_up()
             seconds = round(time.monotonic() - started, 3)
             log.info("disconnected", extra={"peer": self.peer, "outcome": outcome, "seconds": seconds})
 
     def _be_late(self) -> None:
         """End the conversation if nobody has logged in by now, however busy it is."""
-        if self.is_stranger and self._task is not None:
-            self._is_late = True
+        if self.is_stranger:
+            self._end(silence(LOGIN_S, "nobody logged in"))
+
+    def recheck(self) -> None:
+        """End the conversation, whatever it is at, if its log-in holds no more."""
+        ended = self.door.ended(self.login) if self.login is not None else None
+        if ended is not None:
+            self._end(ended)
+
+    def _end(self, reason: FtpdError) -> None:
+        if self._task is not None and self._reason is None:
+            self._reason = reason
             self._task.cancel()
 
     def expel(self) -> None:
@@ -117,7 +129,7 @@ class Session(Conversation):
         """See `Exchange.let_in`."""
         self._be_present(login)
         self.login = login
-        self._recognise()
+        self._become(self._who())
 
     def _be_present(self, login: Login) -> None:
         principal = self.door.principal(login)
@@ -137,9 +149,9 @@ class Session(Conversation):
         except asyncio.CancelledError:
             if self._is_expelled:
                 return "busy"
-            if self._is_late:
-                await self._say_farewell(silence(LOGIN_S, "nobody logged in"))
-                return "timeout"
+            if self._reason is not None:
+                await self._say_farewell(self._reason)
+                return self._reason.code.value
             if self._is_finishing and not self.uploads and not self._payload:
                 await self._say_farewell(_going_away())
             return "shut down"
@@ -178,17 +190,28 @@ class Session(Conversation):
         await self._channel.close(STALL_S)
 
     def _recognise(self) -> None:
-        """Look again who is asking: what was shown may have been revoked since."""
-        principal = self._who()
-        if principal != self.principal or self.principal is NOBODY:
-            self.principal = principal
-            self._requests.header_limit = MAX_HEADER if principal.grants else MAX_STRANGERS_HEADER
-            self.store = self.stores.of(principal, self._who)
-            self.pace = self.stores.pace_of(principal)
-            self._requests.is_paced = self.pace.is_limited
+        """Look again who is asking: what was shown may have been revoked since, which ends the conversation."""
+        try:
+            principal = self._who()
+        except FtpdError as exc:
+            self._reason = exc
+            raise
+        if principal != self.principal:
+            self._become(principal)
+
+    def _become(self, principal: Principal) -> None:
+        self.principal = principal
+        self._requests.header_limit = MAX_HEADER if principal.grants else MAX_STRANGERS_HEADER
+        self.store = self.stores.of(principal, self._who)
+        self.pace = self.stores.pace_of(principal)
+        self._requests.is_paced = self.pace.is_limited
 
     def _who(self) -> Principal:
-        return self.door.principal(self.login)
+        principal = self.door.principal(self.login)
+        ended = self.door.ended(self.login) if self.login is not None and principal is NOBODY else None
+        if ended is not None:
+            raise ended
+        return principal
 
     async def _answer(self, header: Header) -> None:
         """Run one request, and say what came of it."""

@@ -103,6 +103,12 @@ class Peer:
         except ConnectionResetError:
             return True
 
+    def farewell(self) -> str:
+        """Wait for the end of the connection, and give the code of the refusal that is said before it."""
+        code = code_of(self.read())
+        assert self.is_ended()
+        return code
+
     def shutdown_write(self) -> None:
         """Say that nothing more will be sent."""
         self.socket.shutdown(socket.SHUT_WR)

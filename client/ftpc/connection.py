@@ -43,6 +43,10 @@ STREAMS = 8
 measured that 16 are worse again."""
 
 
+_LAST = {ErrorCode.BAD_FRAME, ErrorCode.TIMEOUT, ErrorCode.GOING_AWAY, ErrorCode.UNAUTHORIZED}
+"""Refusals after which the server may have closed the connection: whoever comes next needs another one."""
+
+
 class Patience(NamedTuple):
     """How long a client waits, and how often it tries."""
 
@@ -205,7 +209,7 @@ class Connection:
             found = find_frame(data, place) if len(replies) < len(kinds) else None
             if found is None:
                 return None
-            replies.append(reply_of(found[0], kinds[len(replies)]))
+            replies.append(self._understand(found[0], kinds[len(replies)]))
             return found[1]
 
         async with self.patience():
@@ -302,9 +306,15 @@ class Connection:
                 msg = "the server closed it"
                 raise ConnectionResetError(msg)
             header = decode_header(await self.channel.read_exactly(size))
-            reply = reply_of(header, kind)
+            reply = self._understand(header, kind)
         if isinstance(reply, RefusedError):
             raise reply
+        return reply
+
+    def _understand(self, header: Header, kind: type[R]) -> R | RefusedError:
+        reply = reply_of(header, kind)
+        if isinstance(reply, RefusedError) and reply.code in _LAST:
+            self.is_usable = False
         return reply
 
 

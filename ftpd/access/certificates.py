@@ -7,15 +7,17 @@ already: a certificate that was good once is compared with the latest lists as l
 import datetime as dt
 import functools
 import logging
+import math
 import re
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from ftpd.access.watched import state_of
+from ftpd.access.watched import beside, state_of
 
 LOOK_S = 0.5
 """How often the file of lists is looked at, at most."""
@@ -46,6 +48,9 @@ class _Revoked(NamedTuple):
     until: float
 
 
+_Lists = dict[x509.Certificate, _Revoked]
+
+
 def read_certificate(der: bytes) -> Shown | None:
     """Read a certificate that has been verified; None for one that only OpenSSL can read."""
     try:
@@ -72,6 +77,8 @@ class Revocations:
         self._authorities = authorities
         self._seen = state_of(self.file)
         self._lists = _load(file, authorities)
+        self._reading: tuple[tuple[int, ...], Future[_Lists]] | None = None
+        """What will be in force, and the state of the file that it is from."""
         self._looked = time.monotonic()
         self._said = set[str]()
         """What has been said to be wrong."""
@@ -79,24 +86,36 @@ class Revocations:
         """Grows when other lists are in force."""
 
     def look(self) -> None:
-        """See whether the file has changed, unless that was done a moment ago."""
+        """See whether the file has changed, unless that was done a moment ago. A thread reads it."""
+        if self._reading is not None and self._reading[1].done():
+            self._take_over(*self._reading)
         now = time.monotonic()
-        if now - self._looked < LOOK_S:
+        if self._reading is not None or now - self._looked < LOOK_S:
             return
         self._looked = now
         state = state_of(self.file)
         if state != self._seen:
-            try:
-                self._lists = _load(self.file, self._authorities)
-            except RevocationError as exc:  # perhaps only for a moment: it is tried again until it is good
-                self._say(f"the old lists of revoked certificates hold: {exc}")
-            else:
-                self._seen = state
-                self.version += 1
-                self._said.clear()
-                log.info("the lists of revoked certificates were read again")
+            self._reading = state, beside.submit(_load, self.file, self._authorities)
         if any(found.until <= time.time() for found in self._lists.values()):
             self._say(f"{self.file}: a list has expired, and with it log-ins by certificate until there is a new one")
+
+    def _take_over(self, state: tuple[int, ...], read: "Future[_Lists]") -> None:
+        self._reading = None
+        try:
+            self._lists = read.result()
+        except RevocationError as exc:  # perhaps only for a moment: it is tried again until it is good
+            self._say(f"the old lists of revoked certificates hold: {exc}")
+        else:
+            self._seen = state
+            self.version += 1
+            self._said.clear()
+            log.info("the lists of revoked certificates were read again")
+
+    @property
+    def end(self) -> float:
+        """When the next list expires, by the wall clock."""
+        now = time.time()
+        return min((found.until for found in self._lists.values() if found.until > now), default=math.inf)
 
     def holds(self, shown: Shown) -> bool:
         """Tell whether a certificate is good as far as its authorities have said."""
@@ -133,7 +152,7 @@ def _is_issued_by(certificate: x509.Certificate, authority: x509.Certificate) ->
     return True
 
 
-def _load(file: Path, authorities: Path) -> dict[x509.Certificate, _Revoked]:
+def _load(file: Path, authorities: Path) -> _Lists:
     """Read the newest list of each authority."""
     try:
         text = file.read_bytes()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +43,8 @@ class Login(NamedTuple):
     """The key, if it was one."""
     shown: "Shown | None" = None
     """The certificate, if it was one."""
+    authorities: bytes = b""
+    """By what it was verified then: what `Door.authorities` was."""
 
 
 class Challenge(NamedTuple):
@@ -58,6 +61,8 @@ class Door:
 
     certificate: bytes = b""
     """The SHA-256 of the certificate that new connections are shown; empty if they are not encrypted."""
+    authorities: bytes = b""
+    """The SHA-256 of what certificates of clients are verified by; empty if they are not looked at."""
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -68,6 +73,15 @@ class Door:
         """Say what somebody may do at this moment, who has logged in like this or not at all."""
         del login
         return ANONYMOUS
+
+    def ended(self, login: Login) -> FtpdError | None:
+        """Say why a log-in does not hold any more, if it does not: `unauthorized`, or to be tried again."""
+        del login
+        return None
+
+    def has_changed(self) -> bool:
+        """Tell whether log-ins may have ended since this was last asked. Each has to be asked for then (`ended`)."""
+        return False
 
     @property
     def users(self) -> Users:
@@ -123,21 +137,23 @@ class UsersDoor(Door):
         """
         self._file = file
         self._is_fixed = is_fixed
-        self.knows_certificates = False
-        """Whether certificates of clients have been verified, and by whom we want."""
         self.revocations: Revocations | None = None
-        """And which of them hold no more, where that is to be looked at."""
+        """Which certificates of clients hold no more, where that is to be looked at."""
         self._seen = state_of(self._file)
         self._users = load(file)
         self._said = ""
         """What was last said to be wrong with the file."""
         self._looked = time.monotonic()
+        self._known: tuple[object, ...] = ()
+        """What log-ins depended on when `has_changed` was last asked."""
+        self._end = math.inf
+        """When the first of the log-ins that were asked for since then ends by itself, by the wall clock."""
         self._passwords, self._passwords_of_known = PasswordChecker(), PasswordChecker()
 
     @property
     def methods(self) -> tuple[str, ...]:
         """See `Door.methods`. What is signed names the certificate, so that it is good for nobody in between."""
-        by_certificate = ("certificate",) if self.knows_certificates else ()
+        by_certificate = ("certificate",) if self.authorities else ()
         return ("token", "password", *(("key",) if self.certificate else ()), *by_certificate)
 
     @property
@@ -152,13 +168,44 @@ class UsersDoor(Door):
         users = self._current()
         if login is None:
             return users.principal(ANONYMOUS_NAME) or NOBODY
-        if login.token is None:
-            is_valid = self._is_held(users.users.get(login.user), login)
-            return (users.principal(login.user) if is_valid else None) or NOBODY
-        token = users.tokens.get(login.token)
-        if token is None or token.user != login.user or not users.is_valid(token):
+        if self.ended(login) is not None:
             return NOBODY
-        return users.principal(token.user, token) or NOBODY
+        return users.principal(login.user, users.tokens[login.token] if login.token is not None else None) or NOBODY
+
+    def ended(self, login: Login) -> FtpdError | None:
+        """See `Door.ended`."""
+        if login.authorities != self.authorities and login.shown is not None:
+            return FtpdError(ErrorCode.GOING_AWAY, "the server believes other authorities than before; log in again")
+        end = self._end_of(login)
+        if end is None:
+            return FtpdError(ErrorCode.UNAUTHORIZED, "what was shown to log in is expired or revoked")
+        self._end = min(self._end, end)
+        return None
+
+    def _end_of(self, login: Login) -> float | None:
+        """Say when a log-in ends by itself, by the wall clock; None if it does not hold any more."""
+        users = self._current()
+        if login.token is not None:
+            token = users.tokens.get(login.token)
+            is_valid = token is not None and token.user == login.user and users.is_valid(token)
+            return users.end_of(token) if token is not None and is_valid else None
+        if not self._is_held(users.users.get(login.user), login):
+            return None
+        if login.shown is None:
+            return math.inf
+        return min(login.shown.until, self.revocations.end if self.revocations is not None else math.inf)
+
+    def has_changed(self) -> bool:
+        """See `Door.has_changed`."""
+        lists = self.revocations
+        if lists is not None:
+            lists.look()
+        before, version = self._known, lists.version if lists is not None else 0
+        self._known = (self._fresh(), self.authorities, lists, version)
+        if self._known == before and time.time() < self._end:
+            return False
+        self._end = math.inf
+        return True
 
     @property
     def users(self) -> Users:
@@ -206,14 +253,14 @@ class UsersDoor(Door):
 
     def by_certificate(self, certificate: bytes) -> Login | None:
         """See `Door.by_certificate`. Its name is that of a user, and it has only one."""
-        if not certificate or not self.knows_certificates:
+        if not certificate or not self.authorities:
             return None
         from ftpd.access.certificates import read_certificate  # noqa: PLC0415 (as above)
 
         shown = read_certificate(certificate)
         if shown is None or len(shown.names) != 1 or shown.names[0] == ANONYMOUS_NAME:
             return None
-        login = Login(shown.names[0], shown=shown)
+        login = Login(shown.names[0], shown=shown, authorities=self.authorities)
         return login if self._is_held(self._fresh().users.get(login.user), login) else None
 
     async def by_key(self, challenge: Challenge | None, signature: str, certificate: bytes) -> Login:

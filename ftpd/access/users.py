@@ -26,6 +26,7 @@ logged in. A file with a mistake is refused as a whole, with the line it is in.
 import contextlib
 import datetime as dt
 import json
+import math
 import os
 import re
 import tomllib
@@ -107,6 +108,11 @@ class Users(msgspec.Struct, forbid_unknown_fields=True):
         maker = self.tokens.get(token.maker)
         is_made = not token.maker or (maker is not None and maker.user == token.user and not maker.is_expired)
         return is_made and not token.is_expired
+
+    def end_of(self, token: Token) -> float:
+        """Say when a token ends by itself, by the wall clock, and with it those that it has made."""
+        ends = [one.expires for one in (token, self.tokens.get(token.maker)) if one is not None]
+        return min((end.timestamp() for end in ends if end is not None), default=math.inf)
 
     def principal(self, name: str, token: Token | None = None) -> Principal | None:
         """Say what a user may do, with a token perhaps less; None if there is no such user."""

@@ -1,7 +1,11 @@
 """Files that are read again when they have changed."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+beside = ThreadPoolExecutor(1, thread_name_prefix="beside")
+"""Reads what takes long, one after the other. What was there before holds until then."""
 
 
 def state_of(file: Path) -> tuple[int, ...]:

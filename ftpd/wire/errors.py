@@ -58,7 +58,7 @@ class ErrorCode(StrEnum):
     TIMEOUT = "timeout"
     """The peer was silent for too long; the connection is closed."""
     GOING_AWAY = "going_away"
-    """The server is shutting down; the connection is closed."""
+    """The server is shutting down, or wants to be logged in to again; the connection is closed."""
     UNAVAILABLE = "unavailable"
     """The served folder is gone or can not be used."""
     IO_ERROR = "io_error"

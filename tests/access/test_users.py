@@ -15,6 +15,7 @@ from ftpd.access.door import Login, UsersDoor
 from ftpd.access.rights import NOBODY, Right
 from ftpd.access.users import Token, User, Users, UsersError, edit, load
 from ftpd.wire.errors import FtpdError
+from tests.server.test_clock import TEN_YEARS, Wall
 
 SHA = "0" * 64
 
@@ -200,6 +201,22 @@ def test_expired_is_no_credential(tmp_path: Path) -> None:
     text = f"[users.a]\n[tokens.1]\nuser = 'a'\nsha256 = '{SHA}'\nexpires = %d-01-01T00:00:00Z"
     assert not UsersDoor(write(tmp_path / "users.toml", text % 2020)).has_credentials
     assert UsersDoor(write(tmp_path / "users.toml", text % 2990)).has_credentials
+
+
+def test_when_log_ins_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log-ins are to be looked at when the users are others, and when the first of them is over; else not."""
+    wall = Wall(monkeypatch)
+    text = f"[users.a]\n[tokens.%d]\nuser = 'a'\nsha256 = '{SHA}'\nexpires = %d-01-01T00:00:00Z\n"
+    file = write(tmp_path / "users.toml", text % (1, 2990))
+    door = UsersDoor(file)
+    assert [True, False, False] == [door.has_changed() for _ in range(3)]
+    assert door.ended(Login("a", token="1")) is None  # noqa: S106 (its name)
+    assert not door.has_changed()
+    wall.ahead_s = 100 * TEN_YEARS
+    assert [True, False] == [door.has_changed() for _ in range(2)]
+    assert door.ended(Login("a", token="1")) is not None  # noqa: S106 (its name)
+    write(file, text % (22, 2990))
+    assert [True, False] == [door.has_changed() for _ in range(2)]
 
 
 def test_a_token_is_of_its_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

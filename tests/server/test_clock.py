@@ -96,5 +96,5 @@ async def test_token_when_the_clock_is_set(client: Client, monkeypatch: pytest.M
         if is_in:
             assert [] == [entry.name async for entry in client.ls()]
         else:
-            with pytest.raises(RefusedError, match="log in"):
+            with pytest.raises(RefusedError, match="expired"):
                 [entry.name async for entry in client.ls()]
