@@ -177,6 +177,14 @@ def instructions() -> list[tuple[str, str]]:
     return [(name, rest) for name, _, rest in (line.partition(" ") for line in lines if line)]
 
 
+def test_user_of_the_container() -> None:
+    """The server runs as the user and in the group that the recipe makes, for whom it makes the folders."""
+    made = [rest for name, rest in instructions() if name == "RUN"][-1]
+    user, group = re.findall(r"groupadd --gid (\d+) ftpd && useradd --uid (\d+) --gid ftpd ", made)[0][::-1]
+    assert ("USER", f"{user}:{group}") in instructions()
+    assert "--owner=ftpd --group=ftpd" in made
+
+
 @pytest.mark.long
 def test_recipe_of_the_container(tmp_path: Path) -> None:
     """What the recipe copies, installs and runs, done in a folder: the server starts, and its check tells it."""
