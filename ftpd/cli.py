@@ -19,6 +19,7 @@ from ftpd.entrance import FIRST_TOKEN, USERS, Entrance, open_entrance
 from ftpd.listening import listen
 from ftpd.log import set_up
 from ftpd.memory import keep_freed_memory, memory_limit
+from ftpd.notify import reach_manager, tell_ready
 from ftpd.options import EXIT_USAGE, parse
 from ftpd.payload.buffers import BUFFER_BUDGET, buffers
 from ftpd.payload.files import memory_devices
@@ -94,10 +95,12 @@ async def _serve(config: Config, listeners: Sequence[socket.socket], entrance: E
         config.limit_rate,
     )
     try:
+        manager = reach_manager(undo)
         _confine(config, entrance)  # the loop has not turned yet: nobody was let in, and there is no thread
         stop = asyncio.Event()
         _on_signals(stop, entrance)
         _announce(config, server.start(listeners, config.proxy_from)[0], entrance)
+        tell_ready(manager)
         undo.pop_all()
         await _sweep_until(stop, store, min(max(config.partial_ttl_s, 1.0), SWEEP_S))
         log.info("stopping: running transfers have %g s to finish", config.grace_s)

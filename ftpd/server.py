@@ -198,7 +198,8 @@ class Server:
             async with asyncio.timeout(HEADER_S):
                 origin = await receive_header(sock) or proxy
         except ProxyError as exc:
-            log.warning("a proxy has to say for whom it speaks: %s", exc, extra={"peer": shown(proxy)})
+            how = "HAProxy does with send-proxy-v2, nginx with proxy_protocol on"
+            log.warning("a proxy has to say for whom it speaks, as %s: %s", how, exc, extra={"peer": shown(proxy)})
             sock.close()
         except OSError as exc:  # TimeoutError is one
             log.debug("a proxy said nothing: %s", str(exc) or "it took too long", extra={"outcome": "lost"})

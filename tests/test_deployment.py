@@ -6,17 +6,20 @@ import os
 import re
 import shlex
 import shutil
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from ftpd.descriptors import MAX_CONNECTIONS
 from ftpd.options import parse
 from ftpd.tls import pin_of
-from tests.peer import PATIENCE_S, REPOSITORY, ServerProcess, manage
+from tests.peer import PATIENCE_S, REPOSITORY, ServerProcess, command, manage, server_environment
 from tests.server.test_key_login import connect
 from tests.server.test_sandbox import live_log_in, move_files
 
@@ -25,6 +28,13 @@ RECIPE = (REPOSITORY / "docs" / "Containerfile").read_text(encoding="utf-8")
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze")
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="there is no strace")
+
+
+class Manager(NamedTuple):
+    """Where a server says that it is there, and how it is told where that is."""
+
+    inbox: socket.socket
+    environment: dict[str, str]
 
 
 def settings(name: str) -> list[str]:
@@ -58,6 +68,50 @@ def test_unit_starts_the_server_as_it_is() -> None:
     assert config.is_public
     assert float(settings("TimeoutStopSec")[0]) > config.grace_s
     assert int(settings("LimitNOFILE")[0]) // 4 - 256 > MAX_CONNECTIONS
+
+
+@pytest.fixture(params=["in the file system", "abstract"])
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]:
+    """Whoever starts a server and wants to be told when it is there, as sd_notify(3) describes him."""
+    place = str(tmp_path / "notify") if request.param == "in the file system" else f"@ftpd-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as inbox:
+        inbox.bind(place.replace("@", "\0"))
+        inbox.settimeout(PATIENCE_S)
+        yield Manager(inbox, {"NOTIFY_SOCKET": place})
+
+
+def test_start_is_told(manager: Manager, tmp_path: Path) -> None:
+    """Who started the server is told when it is there: from then on it may be told to reload, and to stop."""
+    root = tmp_path / "root"
+    root.mkdir()
+    with subprocess.Popen(
+        command("--root", str(root), "--port", "0", "--tls"),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=server_environment(manager.environment),
+    ) as process:  # fmt: skip
+        try:
+            assert b"READY=1" == manager.inbox.recv(100)
+            process.send_signal(signal.SIGHUP)
+        finally:
+            process.terminate()
+        said, _ = process.communicate(timeout=PATIENCE_S)
+    assert (0, True) == (process.returncode, "on 127.0.0.1:" in said), said
+
+
+def test_start_that_fails_is_not_told(manager: Manager, tmp_path: Path) -> None:
+    """Who started a server that can not serve hears nothing but its exit status."""
+    with ServerProcess(tmp_path), pytest.raises(AssertionError, match="did not start"):
+        ServerProcess(tmp_path, environment=manager.environment)
+    manager.inbox.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        manager.inbox.recv(100)
+
+
+def test_manager_that_is_gone(tmp_path: Path) -> None:
+    """Where nobody can be told, the server says so in one line, and serves."""
+    with ServerProcess(tmp_path, environment={"NOTIFY_SOCKET": "/nowhere"}) as server:
+        assert server.answers()
+        [line] = [line for line in server.log.splitlines() if "NOTIFY_SOCKET" in line]
+        assert line.endswith("NOTIFY_SOCKET=/nowhere: No such file or directory")
 
 
 @functools.cache
@@ -121,6 +175,14 @@ def instructions() -> list[tuple[str, str]]:
     """Give the instructions of the recipe and what they are given."""
     lines = re.sub(r"\\\n\s*", "", re.sub(r"(?m)^#.*\n", "", RECIPE)).splitlines()
     return [(name, rest) for name, _, rest in (line.partition(" ") for line in lines if line)]
+
+
+def test_user_of_the_container() -> None:
+    """The server runs as the user and in the group that the recipe makes, for whom it makes the folders."""
+    made = [rest for name, rest in instructions() if name == "RUN"][-1]
+    user, group = re.findall(r"groupadd --gid (\d+) ftpd && useradd --uid (\d+) --gid ftpd ", made)[0][::-1]
+    assert ("USER", f"{user}:{group}") in instructions()
+    assert "--owner=ftpd --group=ftpd" in made
 
 
 @pytest.mark.long
