@@ -199,7 +199,7 @@ def _parser() -> Parser:
     tokens = token.add_subparsers(required=True, metavar="create|list|revoke")
 
     add = _command(users, "add", "make a user", _add_user, "name")
-    add.add_argument("--home", type=_path, default="", metavar="DIR", help="the folder that is the root for this user")
+    add.add_argument("--home", type=_path, default="", metavar="DIR", help=_HOME_HELP)
     add.add_argument("--rights", type=_rights, default=["full"], metavar="WORDS", help=_RIGHTS_HELP)
     change = _command(users, "set", "change a user", _change_user, "name")
     change.add_argument("--home", type=_path, metavar="DIR", help="as for add")
@@ -230,6 +230,7 @@ def _parser() -> Parser:
     return parser
 
 
+_HOME_HELP = "the folder that is the root for this user; made with the first upload if it is not there"
 _RIGHTS_HELP = f"{', '.join(PRESETS)}, or some of list,read,write,overwrite,delete,admin (default: full)"
 
 

@@ -100,6 +100,22 @@ def test_from_login_to_logout(user: Ftpc, guarded: Guarded) -> None:
     assert (6, True) == (again.status, "log in" in again.err)
 
 
+@pytest.mark.parametrize(("rights", "listed", "put"), [("full", 0, 0), ("read-only", 0, 6), ("upload-only", 6, 0)])
+def test_home_that_is_not_there_yet(user: Ftpc, guarded: Guarded, rights: str, listed: int, put: int) -> None:
+    """A new user whose home nobody has made finds it empty, not missing; his first upload makes it."""
+    root, home = guarded.process.root, f"homes/{rights}"
+    manage(root, "user", "add", f"new-{rights}", "--home", home, "--rights", rights, "--quota", "1G")
+    token = manage(root, "token", "create", f"new-{rights}")
+    assert 0 == user.run("login", guarded.url, stdin=token.encode()).status
+    found = user.run("ls")
+    assert (listed, "", False) == (found.status, found.out, "no such" in found.err), found.err
+    assert 0 == user.run("whoami").status
+    assert not (root / home).exists()
+    user.write("a.txt")
+    assert put == user.run("put", "a.txt").status
+    assert (put == 0) == (root / home / "a.txt").is_file()
+
+
 def test_with_a_password(user: Ftpc, guarded: Guarded) -> None:
     """A user's password is read from standard input as well."""
     done = user.run("login", guarded.url, "--user", "alice", stdin=b"correct horse\n")
