@@ -14,9 +14,9 @@ from ftpd.access.rights import PRESETS, parse_rights
 from ftpd.access.summary import summary
 from ftpd.access.users import USER_NAME, Token, User, Users, UsersError, edit, load
 from ftpd.amounts import parse_amount, parse_time
+from ftpd.arguments import EXIT_USAGE, Parser
 from ftpd.config import Config
 from ftpd.entrance import USERS
-from ftpd.options import EXIT_USAGE, Parser
 from ftpd.prompts import ask_key, ask_password
 from ftpd.wire.errors import FtpdError
 from ftpd.wire.paths import STATE_FOLDER, RemotePath
@@ -39,7 +39,9 @@ examples:
 
 def manage(argv: Sequence[str]) -> int:
     """Run one command. Returns the exit status."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    parser.refuse_unknown(argv)
+    args = parser.parse_args(argv)
     action: Callable[[argparse.Namespace, Path], None] = args.action
     file = (args.access or args.root / STATE_FOLDER / "access") / USERS
     try:

@@ -8,7 +8,7 @@ from ftpc.address import Address, parse_address
 from ftpc.ask import ask_secret, can_ask, read_secret
 from ftpc.cli.exits import Exit
 from ftpc.cli.meet import meet
-from ftpc.cli.options import Parser, new_parser
+from ftpc.cli.options import new_parser
 from ftpc.cli.state import config_folder, remember_server
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client, connect
@@ -16,6 +16,7 @@ from ftpc.credentials import Credentials, CredentialStore
 from ftpc.errors import FtpcError, SecretError
 from ftpc.keys import Key
 from ftpc.trust import KnownServers, Trust
+from ftpd.arguments import Parser
 
 EXAMPLES = """\
   ftpc login 'ftpds://host:9527#sha256:…'   as the server prints it; asks for a token

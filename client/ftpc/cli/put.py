@@ -8,7 +8,6 @@ from pathlib import Path
 from ftpc.cli.exits import Exit
 from ftpc.cli.jobs import Outcome, pick_display, refuse_job, run_job
 from ftpc.cli.options import (
-    Parser,
     add_jobs,
     add_patience,
     add_resume,
@@ -24,6 +23,7 @@ from ftpc.errors import LocalFileError
 from ftpc.progress import Progress
 from ftpc.results import PutResult, TreeFile
 from ftpc.ui.text import count_text, size_text
+from ftpd.arguments import Parser
 from ftpd.wire.messages import IfExists
 
 EXAMPLES = """\

@@ -11,12 +11,13 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Protocol, TextIO, cast
 
 from ftpc.cli.exits import Exit, exit_of
-from ftpc.cli.options import Parser, refuse_addresses
+from ftpc.cli.options import refuse_addresses
 from ftpc.cli.state import trust_and_credentials
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client, connect
 from ftpc.connection import STREAMS
 from ftpc.errors import FtpcError, LocalFileError
+from ftpd.arguments import Parser
 
 if TYPE_CHECKING:
     from ftpc.credentials import Credentials

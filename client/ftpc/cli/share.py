@@ -6,13 +6,14 @@ from argparse import Namespace
 
 from ftpc.address import LOOPBACK
 from ftpc.cli.exits import Exit
-from ftpc.cli.options import Parser, new_parser
+from ftpc.cli.options import new_parser
 from ftpc.cli.state import config_folder
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.share import ShareCode
 from ftpc.ui.text import safe_text
 from ftpd.amounts import parse_time
+from ftpd.arguments import Parser
 from ftpd.wire.limits import MAX_LABEL, MAX_SHARE_COUNT, MAX_SHARE_S
 from ftpd.wire.messages import SharedPath
 
