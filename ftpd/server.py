@@ -23,7 +23,7 @@ from ftpd.payload.channel import Channel, ChannelProtocol, shown
 from ftpd.proxy import HEADER_S, Network, Origin, ProxyError, is_proxy, receive_header
 from ftpd.session import Session
 from ftpd.store.base import Store
-from ftpd.wire.errors import ErrorCode
+from ftpd.wire.errors import ErrorCode, Fact
 from ftpd.wire.limits import KIB, MAX_HEADER, MAX_UPLOADS, MIN_CHUNK
 from ftpd.wire.messages import encode_refusal
 
@@ -250,7 +250,7 @@ class Server:
 
     def _admit(self, visit: Visit, channel: Channel) -> None:
         if visit.refusal is not None:
-            self._turn_away(channel, visit.refusal)
+            self._turn_away(channel, visit.refusal, visit.facts)
             return
         if len(self._sessions) >= self.max_connections:
             message = f"the server has {self.max_connections} connections, which is its limit; try again later"
@@ -266,11 +266,11 @@ class Server:
         del self._sessions[session]
         self._admission.leave(visit)
 
-    def _turn_away(self, channel: Channel, message: str) -> None:
+    def _turn_away(self, channel: Channel, message: str, facts: dict[str, Fact] | None = None) -> None:
         if len(self._farewells) >= MAX_FAREWELLS:
             channel.abort()
             return
-        task = asyncio.get_running_loop().create_task(channel.refuse(encode_refusal(ErrorCode.BUSY, message)))
+        task = asyncio.get_running_loop().create_task(channel.refuse(encode_refusal(ErrorCode.BUSY, message, facts)))
         self._farewells.add(task)
         task.add_done_callback(self._farewells.discard)
         log.debug("turned away", extra={"peer": channel.peer, "outcome": "busy"})

@@ -6,8 +6,9 @@ import sys
 from ftpc.cli.state import config_folder
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
-from ftpc.errors import UnknownServerError
+from ftpc.errors import RefusedError, UnknownServerError
 from ftpc.trust import KnownServers
+from ftpd.wire.errors import ErrorCode
 
 
 async def meet(client: Client, terminal: Terminal) -> None:
@@ -28,6 +29,9 @@ async def meet(client: Client, terminal: Terminal) -> None:
         if (await _line(terminal)).strip().lower() not in {"y", "yes"}:
             raise
         KnownServers(config_folder() / "known_servers").remember(exc.place, exc.pin)
+    except RefusedError as exc:
+        if exc.code != ErrorCode.BUSY:  # else it is the right one: transfers go on trying, and others are told again
+            raise
 
 
 async def _line(terminal: Terminal) -> str:
