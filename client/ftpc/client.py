@@ -14,7 +14,7 @@ from ftpc.connection import CONNECT_S, RETRIES, STALL_S, STREAMS, Connection, Pa
 from ftpc.errors import LocalFileError, RemoteNameError
 from ftpc.listing import Listing
 from ftpc.pool import Pool
-from ftpc.progress import Item, NoProgress, Phase, Progress, shown
+from ftpc.progress import Contents, Item, NoProgress, Parts, Phase, Progress, shown
 from ftpc.results import GetResult, Objection, PutResult, TreeFile, TreeResult
 from ftpd.wire.messages import (
     Abort,
@@ -221,10 +221,11 @@ class Client:
 
         async def put_large(file: str, full_name: str) -> PutResult:
             inner = f"{name}/{full_name.removeprefix(base)}"
-            return await self.put(file, inner, if_exists=if_exists, preserve=preserve, progress=progress)
+            return await self.put(file, inner, if_exists=if_exists, preserve=preserve, progress=Parts(progress))
 
         item = Item(path, None, Phase.SENDING)
         loader = Loader(path, base, if_exists, preserve=preserve)
+        item.contents = loader.contents
         scout = Scout(path, base, if_exists, self._is_begun) if check else None
         repeat = Repeat(base, if_exists, preserve=preserve)
         upload = TreeUpload(loader, self._pool, put_large, Tally(item, progress, report), repeat, scout)
@@ -303,6 +304,7 @@ class Client:
         base = self.remote_folder(remote)
         target = os.fspath(folder) if folder is not None else base.rpartition("/")[2] or "."
         item = Item(base or str(self.address), None, Phase.RECEIVING)
+        item.contents = Contents()
         progress = progress or NoProgress()
         prefix = self.remote_folder("")
 
@@ -310,7 +312,7 @@ class Client:
             inner = full_name.removeprefix(prefix)
             if os.path.isdir(local):  # noqa: ASYNC240, PTH112 (`get` would put it inside)
                 raise LocalFileError(f"{local}: it is a folder")
-            return await self.get(inner, Path(local), preserve=preserve, progress=progress)
+            return await self.get(inner, Path(local), preserve=preserve, progress=Parts(progress))
 
         tally = Tally(item, progress, report)
         download = TreeDownload(Wanted(base, target, 0), self._pool, get_large, tally, preserve=preserve)
