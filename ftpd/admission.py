@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from ftpd.access.penalties import Caller, Penalties, source_of
-from ftpd.wire.errors import FtpdError
+from ftpd.wire.errors import Fact, FtpdError
 
 DROP_FROM, DROP_SHARE, MOST_STRANGERS = 10, 0.3, 100
 """Connections from one source that have not logged in, where that is needed: from the first figure on a new one is
@@ -29,6 +29,8 @@ class Visit:
         self.caller = Caller(source, penalties)
         self.refusal: str | None = None
         """Why it is not let in, if it is not."""
+        self.facts: dict[str, Fact] = {}
+        """What is added to that for programs."""
         self.is_admitted = False
         self.is_stranger: Callable[[], bool] = lambda: False
         """Whether it can talk to us, and nobody has logged in yet."""
@@ -59,7 +61,10 @@ class Admission:
     def enter(self, host: str) -> Visit:
         """Note a connection. One that is refused has to `leave` as well."""
         visit = Visit(source_of(host), self._penalties)
-        visit.refusal = self._refusal(visit.source)
+        try:
+            visit.refusal = self._refusal(visit.source)
+        except FtpdError as exc:
+            visit.refusal, visit.facts = exc.message, exc.facts
         if visit.refusal is None:
             self._by_source[visit.source] += 1
         return visit
@@ -89,15 +94,13 @@ class Admission:
                 del self._by_source[visit.source]
 
     def _refusal(self, source: str) -> str | None:
+        """Say why a connection is not let in, if it is not; raises what there is more to say of."""
         limit = self._limit(source)
         if limit and self._by_source[source] >= limit:
             return f"there are {limit} connections from {source}, which is the limit (--max-per-source)"
         if not self._needs_login:
             return None
-        try:
-            self._penalties.check(source)
-        except FtpdError as exc:
-            return exc.message
+        self._penalties.check(source)
         self._strangers = {visit: None for visit in self._strangers if visit.is_stranger()}
         crowd = sum(visit.source == source for visit in self._strangers)
         if self._draw() < drop_chance(crowd):

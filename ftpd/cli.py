@@ -14,13 +14,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ftpd import __version__
+from ftpd.arguments import EXIT_USAGE
 from ftpd.config import Config, ConfigError, check_root
 from ftpd.entrance import FIRST_TOKEN, USERS, Entrance, open_entrance
 from ftpd.listening import listen
 from ftpd.log import set_up
 from ftpd.memory import keep_freed_memory, memory_limit
 from ftpd.notify import reach_manager, tell_ready
-from ftpd.options import EXIT_USAGE, parse
+from ftpd.options import parse
 from ftpd.payload.buffers import BUFFER_BUDGET, buffers
 from ftpd.payload.files import memory_devices
 from ftpd.payload.journal import boot_id

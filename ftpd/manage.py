@@ -14,9 +14,9 @@ from ftpd.access.rights import PRESETS, parse_rights
 from ftpd.access.summary import summary
 from ftpd.access.users import USER_NAME, Token, User, Users, UsersError, edit, load
 from ftpd.amounts import parse_amount, parse_time
+from ftpd.arguments import EXIT_USAGE, Parser
 from ftpd.config import Config
 from ftpd.entrance import USERS
-from ftpd.options import EXIT_USAGE, Parser
 from ftpd.prompts import ask_key, ask_password
 from ftpd.wire.errors import FtpdError
 from ftpd.wire.paths import STATE_FOLDER, RemotePath
@@ -39,7 +39,9 @@ examples:
 
 def manage(argv: Sequence[str]) -> int:
     """Run one command. Returns the exit status."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    parser.refuse_unknown(argv)
+    args = parser.parse_args(argv)
     action: Callable[[argparse.Namespace, Path], None] = args.action
     file = (args.access or args.root / STATE_FOLDER / "access") / USERS
     try:
@@ -199,7 +201,7 @@ def _parser() -> Parser:
     tokens = token.add_subparsers(required=True, metavar="create|list|revoke")
 
     add = _command(users, "add", "make a user", _add_user, "name")
-    add.add_argument("--home", type=_path, default="", metavar="DIR", help="the folder that is the root for this user")
+    add.add_argument("--home", type=_path, default="", metavar="DIR", help=_HOME_HELP)
     add.add_argument("--rights", type=_rights, default=["full"], metavar="WORDS", help=_RIGHTS_HELP)
     change = _command(users, "set", "change a user", _change_user, "name")
     change.add_argument("--home", type=_path, metavar="DIR", help="as for add")
@@ -230,6 +232,7 @@ def _parser() -> Parser:
     return parser
 
 
+_HOME_HELP = "the folder that is the root for this user; made with the first upload if it is not there"
 _RIGHTS_HELP = f"{', '.join(PRESETS)}, or some of list,read,write,overwrite,delete,admin (default: full)"
 
 

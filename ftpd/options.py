@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import NoReturn
 
 from ftpd import __version__
 from ftpd.admission import MAX_PER_SOURCE
 from ftpd.amounts import parse_amount, parse_time
+from ftpd.arguments import Parser
 from ftpd.config import Config
 from ftpd.descriptors import MAX_CONNECTIONS
 from ftpd.log import LogFormat
@@ -18,8 +18,6 @@ from ftpd.payload.workers import DISK_THREADS
 from ftpd.proxy import Network
 from ftpd.sandbox import Sandbox
 from ftpd.wire.messages import Durability
-
-EXIT_USAGE = 2
 
 _EPILOG = """\
 Every option can also be given in the environment: FTPD_ROOT, FTPD_PORT, FTPD_READ_ONLY=1, FTPD_LOG_FORMAT, …
@@ -33,14 +31,6 @@ examples:
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the line and end."""
-        self.exit(EXIT_USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
-
-
 def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
     """Read the command line; what it does not say is looked up in the environment.
 
@@ -49,6 +39,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
     """
     parser = _parser(Config())
     parser.set_defaults(**_from_environment(parser, environment))
+    parser.refuse_unknown(argv)
     args = parser.parse_args(argv)
     return Config(
         root=args.root,

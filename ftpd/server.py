@@ -24,7 +24,7 @@ from ftpd.payload.tcp import shown
 from ftpd.proxy import HEADER_S, Network, Origin, ProxyError, is_proxy, receive_header
 from ftpd.session import Session
 from ftpd.store.base import Store
-from ftpd.wire.errors import ErrorCode
+from ftpd.wire.errors import ErrorCode, Fact
 from ftpd.wire.limits import KIB, MAX_HEADER, MAX_UPLOADS, MIN_CHUNK
 from ftpd.wire.messages import encode_refusal
 
@@ -282,7 +282,7 @@ class Server:
 
     def _admit(self, visit: Visit, authorities: bytes, channel: Channel) -> None:
         if visit.refusal is not None:
-            self._turn_away(channel, visit.refusal)
+            self._turn_away(channel, visit.refusal, visit.facts)
             return
         if authorities != self._common.door.authorities:  # with those it could not be compared any more
             self._turn_away(channel, "the server has been told to believe other authorities; try again now")
@@ -301,11 +301,11 @@ class Server:
         del self._sessions[session]
         self._admission.leave(visit)
 
-    def _turn_away(self, channel: Channel, message: str) -> None:
+    def _turn_away(self, channel: Channel, message: str, facts: dict[str, Fact] | None = None) -> None:
         if len(self._farewells) >= MAX_FAREWELLS:
             channel.abort()
             return
-        task = asyncio.get_running_loop().create_task(channel.refuse(encode_refusal(ErrorCode.BUSY, message)))
+        task = asyncio.get_running_loop().create_task(channel.refuse(encode_refusal(ErrorCode.BUSY, message, facts)))
         self._farewells.add(task)
         task.add_done_callback(self._farewells.discard)
         log.debug("turned away", extra={"peer": channel.peer, "outcome": "busy"})

@@ -14,7 +14,7 @@ from ftpc.connection import CONNECT_S, RETRIES, STALL_S, STREAMS, Connection, Pa
 from ftpc.errors import LocalFileError, RemoteNameError
 from ftpc.listing import Listing
 from ftpc.pool import Pool
-from ftpc.progress import Item, NoProgress, Phase, Progress, shown
+from ftpc.progress import Contents, Item, NoProgress, Parts, Phase, Progress, shown
 from ftpc.results import GetResult, Objection, PutResult, TreeFile, TreeResult
 from ftpd.wire.messages import (
     Abort,
@@ -76,13 +76,14 @@ class Client:
         jobs: str | os.PathLike[str] | None = None,
         trust: "Trust | None" = None,
         credentials: "Credentials | None" = None,
+        notice: Callable[[str], object] = lambda _: None,
     ) -> None:
         self.address = address
         self._trust = trust
         self._credentials = credentials
         self._patience = patience or Patience()
         self._jobs = jobs
-        self._pool = Pool(self._open, connections, streams, self._patience.retries)
+        self._pool = Pool(self._open, connections, streams, self._patience.retries, notice)
 
     def __repr__(self) -> str:
         return f"<Client {self.address} {self._pool!r}>"
@@ -220,10 +221,11 @@ class Client:
 
         async def put_large(file: str, full_name: str) -> PutResult:
             inner = f"{name}/{full_name.removeprefix(base)}"
-            return await self.put(file, inner, if_exists=if_exists, preserve=preserve, progress=progress)
+            return await self.put(file, inner, if_exists=if_exists, preserve=preserve, progress=Parts(progress))
 
         item = Item(path, None, Phase.SENDING)
         loader = Loader(path, base, if_exists, preserve=preserve)
+        item.contents = loader.contents
         scout = Scout(path, base, if_exists, self._is_begun) if check else None
         repeat = Repeat(base, if_exists, preserve=preserve)
         upload = TreeUpload(loader, self._pool, put_large, Tally(item, progress, report), repeat, scout)
@@ -302,6 +304,7 @@ class Client:
         base = self.remote_folder(remote)
         target = os.fspath(folder) if folder is not None else base.rpartition("/")[2] or "."
         item = Item(base or str(self.address), None, Phase.RECEIVING)
+        item.contents = Contents()
         progress = progress or NoProgress()
         prefix = self.remote_folder("")
 
@@ -309,7 +312,7 @@ class Client:
             inner = full_name.removeprefix(prefix)
             if os.path.isdir(local):  # noqa: ASYNC240, PTH112 (`get` would put it inside)
                 raise LocalFileError(f"{local}: it is a folder")
-            return await self.get(inner, Path(local), preserve=preserve, progress=progress)
+            return await self.get(inner, Path(local), preserve=preserve, progress=Parts(progress))
 
         tally = Tally(item, progress, report)
         download = TreeDownload(Wanted(base, target, 0), self._pool, get_large, tally, preserve=preserve)
@@ -318,7 +321,7 @@ class Client:
 
     def ls(self, folder: str = "", *, long: bool = False) -> "Listing":
         """List a folder: `async for entry in client.ls()`. With `long`, entries have size, time and mode."""
-        return Listing(self._pool.hold, self.remote_folder(folder), long=long)
+        return Listing(self._pool, self.remote_folder(folder), long=long)
 
     async def whoami(self) -> Identity:
         """Tell who is logged in, and what he may do."""
@@ -369,16 +372,18 @@ class Client:
     async def ping(self) -> float:
         """Give the round trip time in seconds."""
         loop = asyncio.get_running_loop()
-        async with self._pool.connection() as connection:
+
+        async def ping(connection: Connection) -> float:
             await connection.greet()
             started = loop.time()
             await connection.ask(Ping(), Pong)
             return loop.time() - started
 
+        return await self._pool.ask(ping)
+
     async def hello(self) -> Greeting:
         """Give what the server says of itself."""
-        async with self._pool.connection() as connection:
-            return await connection.greet()
+        return await self._pool.ask(Connection.greet)
 
     def remote_name(self, name: str) -> str:
         """Give the full name of a remote file: relative to the address's folder, tidied up.
@@ -422,8 +427,7 @@ class Client:
         return await Connection.open(self.address, self._patience, self._trust, self._credentials)
 
     async def _ask(self, request: Request, kind: type[R]) -> R:
-        async with self._pool.connection() as connection:
-            return await connection.ask(request, kind)
+        return await self._pool.ask(lambda connection: connection.ask(request, kind))
 
 
 def connect(  # noqa: PLR0913 (all but the first have defaults, and are given by name)
@@ -437,6 +441,7 @@ def connect(  # noqa: PLR0913 (all but the first have defaults, and are given by
     jobs: str | os.PathLike[str] | None = None,
     trust: "Trust | None" = None,
     credentials: "Credentials | None" = None,
+    notice: Callable[[str], object] = lambda _: None,
 ) -> Client:
     """Make a client for a server: `async with ftpc.connect("ftpd://host") as client: …`.
 
@@ -448,12 +453,14 @@ def connect(  # noqa: PLR0913 (all but the first have defaults, and are given by
         streams: how many connections one large file may use; more than one are used where the round trip is long.
         connect_timeout_s: how long the server may take to accept a connection, and to greet.
         stall_timeout_s: how long nothing at all may move before a connection counts as lost.
-        retries: how often in a row a lost connection is tried again without any progress.
+        retries: how often in a row a lost connection is tried again without any progress; with 0 nothing is, and
+            questions are not asked again either that the server is too busy for, which otherwise is done for 5 s.
         jobs: a folder where unfinished transfers are remembered, so that another process goes on with them. Without one
             they end with this process.
         trust: how an encrypted server proves who it is: by default with a certificate that the system's authorities
             vouch for, or with the pin at the end of `ftpds://HOST:PORT#sha256:PIN`.
         credentials: what is shown to log in.
+        notice: is told in a line, once, that a question is asked again because the server is too busy for it.
 
     Raises:
         AddressError: the address can not be understood.
@@ -467,6 +474,7 @@ def connect(  # noqa: PLR0913 (all but the first have defaults, and are given by
         jobs=jobs,
         trust=trust,
         credentials=credentials,
+        notice=notice,
     )
 
 

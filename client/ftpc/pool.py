@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ftpc.connection import Connection
 from ftpc.errors import RefusedError, TurnedAwayError
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 GROW_S = 30.0
 """How long a pool goes on with the connections that the server takes, before it tries whether one more is taken."""
 
+BUSY_S = 5.0
+"""How long a question is asked again that the server was too busy for: somebody sits there and waits for the answer."""
+
+FIRST_WAIT_S = 0.25
+LONGEST_WAIT_S = 1.0
+
+T = TypeVar("T")
+
 
 class Pool:
     """Connections, which are opened when they are needed and kept for whoever needs one next.
@@ -25,9 +33,17 @@ class Pool:
     """
 
     def __init__(
-        self, connect: Callable[[], Awaitable[Connection]], connections: int, streams: int, retries: int
+        self,
+        connect: Callable[[], Awaitable[Connection]],
+        connections: int,
+        streams: int,
+        retries: int,
+        notice: Callable[[str], object] = lambda _: None,
     ) -> None:
-        """Make room for `connections` transfers at a time, each of which may use up to `streams` connections."""
+        """Make room for `connections` transfers at a time, each of which may use up to `streams` connections.
+
+        `notice` is told, once, that a question waits because the server is too busy for it.
+        """
         self._connect = connect
         self._room = asyncio.Semaphore(connections)
         self._spare = asyncio.Semaphore(streams - 1)
@@ -48,7 +64,13 @@ class Pool:
         self._workers: Workers | None = None
         self.streams = streams
         self.retries = retries
-        """How often in a row a transfer is tried again without any progress."""
+        """How often in a row a transfer is tried again without any progress; if not at all, neither are questions."""
+        self._notice = notice
+        self._has_told = False
+        self._busy = 0
+        """How often in a row the server was too busy for questions."""
+        self._busy_until = 0.0
+        """When it was to be given up, or is: for several questions one behind the other as for one."""
 
     def __repr__(self) -> str:
         return f"<Pool {len(self._idle)} idle connections>"
@@ -80,6 +102,43 @@ class Pool:
         """Wait for room, and lend a connection for a question."""
         async with self._room, self.lend_greeted() as connection:
             yield connection
+
+    async def ask(self, question: Callable[[Connection], Awaitable[T]]) -> T:
+        """Have a question answered over a connection, and asked again for a few seconds if the server is too busy."""
+        asked = asyncio.get_running_loop().time()
+        while True:
+            try:
+                async with self.connection() as connection:
+                    answer = await question(connection)
+            except RefusedError as exc:
+                await self.wait_for_turn(exc, asked)
+            else:
+                self.take_turn()
+                return answer
+
+    async def wait_for_turn(self, exc: RefusedError, asked: float) -> None:
+        """Wait for a moment before a question is asked again, first asked at that time of the event loop.
+
+        Raises:
+            RefusedError: `exc`: the server is not busy, or busy for too long, or says that it is going to be.
+        """
+        now = asyncio.get_running_loop().time()
+        if exc.code != ErrorCode.BUSY or not self.retries:
+            raise exc
+        if not self._busy or asked > self._busy_until + BUSY_S:
+            self._busy, self._busy_until = 0, asked + BUSY_S
+        wait_s = _wait_s(self._busy, exc)
+        if now + wait_s > self._busy_until:
+            raise exc
+        self._busy += 1
+        if not self._has_told:
+            self._has_told = True
+            self._notice(f"{exc.message}; asking again for {BUSY_S:g} s")
+        await asyncio.sleep(wait_s)
+
+    def take_turn(self) -> None:
+        """Take note that a question was answered."""
+        self._busy = 0
 
     @contextlib.asynccontextmanager
     async def hold(self) -> AsyncIterator[Connection]:
@@ -187,3 +246,12 @@ class Pool:
         self._count -= 1
         self._changed.set()
         await connection.close()
+
+
+def _wait_s(times: int, exc: RefusedError) -> float:
+    """Say how long to wait before the next try, after so many others: not less than the server says."""
+    import random
+
+    wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0**times) * random.uniform(0.5, 1)  # noqa: S311 (so that not all come back at once)
+    hint = exc.facts.get("retry_after")
+    return max(wait_s, hint) if isinstance(hint, int) else wait_s

@@ -20,10 +20,26 @@ class Phase(StrEnum):
     """All bytes are here and verified; the file is made durable and gets its name."""
 
 
-class Item:
-    """One file on its way. The engine changes it, a display reads it."""
+class Contents:
+    """What is in a folder on its way, and how much of that is over."""
 
-    __slots__ = ("done", "name", "phase", "reason", "repaired", "restarted", "resumed", "total")
+    __slots__ = ("done", "files", "is_whole", "size")
+
+    def __init__(self) -> None:
+        self.files = 0
+        """Files, as far as the folder has been looked through: that is ahead by a bounded number only."""
+        self.size = 0
+        """Bytes in them."""
+        self.is_whole = False
+        """Whether these are all."""
+        self.done = 0
+        """Those that are done, or can not be."""
+
+
+class Item:
+    """One file on its way, or all small files of a folder. The engine changes it, a display reads it."""
+
+    __slots__ = ("contents", "done", "is_part", "name", "phase", "reason", "repaired", "restarted", "resumed", "total")
 
     def __init__(self, name: str, total: int | None, phase: Phase) -> None:
         self.name = name
@@ -40,6 +56,10 @@ class Item:
         """Whether nothing could be used of what was there before."""
         self.repaired = 0
         """Chunks that arrived damaged and were sent again."""
+        self.contents: Contents | None = None
+        """Of a folder: all that is in it, large files too, which are items of their own."""
+        self.is_part = False
+        """Whether it is such a large file."""
 
     @property
     def state(self) -> str:
@@ -58,6 +78,20 @@ class Progress(Protocol):
 
     def stop(self, item: Item) -> None:
         """Take note that an item is over, done or not."""
+
+
+class Parts:
+    """Shows large files of a folder, as such."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.update = progress.update
+        self.stop = progress.stop
+
+    def start(self, item: Item) -> None:
+        """See `Progress.start`."""
+        item.is_part = True
+        self._progress.start(item)
 
 
 class NoProgress:

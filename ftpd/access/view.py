@@ -31,7 +31,7 @@ from ftpd.store.base import (
 )
 from ftpd.wire.digests import Buffer, Digest, Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
-from ftpd.wire.messages import Algorithm, Entry, IfExists
+from ftpd.wire.messages import Algorithm, Entry, EntryType, IfExists
 from ftpd.wire.paths import RemotePath
 
 
@@ -51,8 +51,13 @@ class View(Store):
         """See `Store.stat`."""
         if not (Right.READ in self._principal.rights_at(path) or self._principal.sees_below(path)):
             self._check(path, Right.LIST)
-        with self._errors():
-            details, tree = await self._store.stat(self._full(path), sync=sync)
+        try:
+            with self._errors():
+                details, tree = await self._store.stat(self._full(path), sync=sync)
+        except FtpdError as exc:
+            if not self._is_home_to_be(path, exc):
+                raise
+            return Details(EntryType.DIRECTORY, 0, 0, 0, 0o755), None
         return details, tree if Right.READ in self._principal.rights_at(path) else None  # digests tell of content
 
     async def list(self, path: RemotePath, *, long: bool) -> Listing:
@@ -60,8 +65,13 @@ class View(Store):
         may_list = Right.LIST in self._principal.rights_at(path)
         if not may_list and not self._principal.sees_below(path):
             self._check(path, Right.LIST)
-        with self._errors():
-            listing = await self._store.list(self._full(path), long=long)
+        try:
+            with self._errors():
+                listing = await self._store.list(self._full(path), long=long)
+        except FtpdError as exc:
+            if not self._is_home_to_be(path, exc):
+                raise
+            return _NoNames()
         return _FilteredListing(listing, self._principal, path)
 
     async def open(self, path: RemotePath) -> StoredFile:
@@ -159,6 +169,10 @@ class View(Store):
             raise FtpdError(ErrorCode.NOT_FOUND, f"{path}: there is no such file or folder")
         raise FtpdError(ErrorCode.FORBIDDEN, f"{path}: {self._principal.refusal(right)}")
 
+    def _is_home_to_be(self, path: RemotePath, exc: FtpdError) -> bool:
+        """Tell whether it is the home that is not there yet. The first upload makes it; until then it is empty."""
+        return exc.code is ErrorCode.NOT_FOUND and not path.parts and bool(self._home)
+
     def _inner(self, plan: UploadPlan) -> UploadPlan:
         self._check(plan.path, Right.WRITE)
         if_exists = plan.if_exists
@@ -218,6 +232,20 @@ class View(Store):
         home = re.escape("/".join(self._home))
         message = re.sub(rf"(^|['\"]){home}(?:/|: )", r"\1", exc.message, count=1)
         return FtpdError(exc.code, message, **exc.facts)
+
+
+class _NoNames(Listing):
+    """The listing of a home that is not there yet."""
+
+    is_over = True
+
+    async def next(self, limit: int) -> list[Entry]:
+        """See `Listing.next`."""
+        del limit
+        return []
+
+    async def close(self) -> None:
+        """See `Listing.close`."""
 
 
 class _FilteredListing(Listing):

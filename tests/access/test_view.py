@@ -15,7 +15,7 @@ from ftpd.store.base import Likeness, OpenChunk, SmallFile, Store, Twin, UploadP
 from ftpd.store.memory import MemoryStore
 from ftpd.wire.digests import hash_leaf, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
-from ftpd.wire.messages import Algorithm, IfExists
+from ftpd.wire.messages import Algorithm, EntryType, IfExists
 from ftpd.wire.paths import RemotePath
 
 HOME = "homes/jo-home"
@@ -175,6 +175,16 @@ async def test_every_question_needs_its_right(verb: str, held: Rights) -> None:
         assert (ErrorCode.FORBIDDEN if held & {L, R} or needed == {W} else ErrorCode.NOT_FOUND) == found.code
         assert found.message.startswith("sub")
     assert HOME not in found.message
+
+
+@pytest.mark.parametrize("held", [held for held in HELD if held])
+async def test_home_that_is_not_there_yet(held: Rights) -> None:
+    """A home that nobody has made is an empty folder to its user, and looking at it does not make it."""
+    store = await stored([])
+    view = View(store, somebody({"": held}))
+    assert EntryType.DIRECTORY is (await view.stat(at("")))[0].type
+    assert [] == await listed(view, "")
+    assert ErrorCode.NOT_FOUND is (await asked(store.list(at(HOME), long=True))).code
 
 
 async def test_digests_are_content() -> None:

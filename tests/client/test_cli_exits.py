@@ -191,6 +191,37 @@ def test_unknown_option(capsys: pytest.CaptureFixture[str]) -> None:
         assert "there is no option --frob;" in Caller(capsys).run(*arguments).err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["put", "-x", "a"], "-x;"),
+        (["-Z", "ls"], "-Z;"),
+        (["put", "-x"], "-x;"),  # and no file
+        (["put", "-rqx", "a"], "-x;"),
+        (["put", "-psecret", "a"], "-s;"),
+        (["get", "-R", "a"], "-R, but -r;"),
+        (["put", "-recursive", "a"], "-e, but --recursive;"),
+        (["get", "--recursiv", "a"], "--recursiv, but --recursive;"),
+        (["put", "--connect", "3", "a"], "--connect, but --connect-timeout;"),
+        (["put", "--re", "a"], "--re;"),  # it could be several
+    ],
+    ids=str,
+)
+def test_option_that_is_none(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
+    """An option that does not exist, short or long, is named in one line, with the one that may have been meant."""
+    done = Caller(capsys).run(*arguments)
+    assert (2, 1) == (done.status, done.err.count("\n"))
+    assert f"there is no option {said} see ftpc" in done.err
+
+
+@pytest.mark.parametrize("name", ["-5", "-", "x"])
+@pytest.mark.parametrize("options", [["-qj4"], ["-j", "4"], ["-oout"], ["--"]], ids=" ".join)
+def test_what_is_no_option(ftpc: Ftpc, caller: Caller, options: list[str], name: str) -> None:
+    """Values behind short options, numbers and what stands behind `--` are no options."""
+    ftpc.serve(name)
+    assert 0 == caller.run("get", *options, name).status
+
+
 def test_several_of_which_some_can_not_be_sent(ftpc: Ftpc) -> None:
     """Of several files those that are not here or are folders are named, each with what helps; the others are sent."""
     ftpc.write("a")

@@ -2,20 +2,28 @@
 
 import asyncio
 import contextlib
+import ssl
+from asyncio.subprocess import PIPE
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+import trustme
 
 import ftpc
 from ftpc import RefusedError, pool
 from ftpc.client import Client
 from ftpc.credentials import Credentials
+from ftpc.trust import Trust
 from ftpd.access.credentials import new_token
 from ftpd.access.door import UsersDoor
 from ftpd.access.users import Token, User, edit
 from ftpd.wire.limits import MIN_CHUNK, SMALL_FILE
 from ftpd.wire.messages import IfExists
+from tests.client.command import Ftpc, command
+from tests.client.scripted import GREETING, read_request, refusal, scripted
 from tests.client.support import Service, connected, content, names_in, soon
+from tests.peer import frame
 
 MANY = 12
 """More than there are connections, and more large files than wait at a time."""
@@ -93,6 +101,116 @@ async def test_no_place_at_all(service: Service, folder: Path) -> None:
         await other.ping()
         results = await asyncio.gather(*(client.put(file) for file in files), return_exceptions=True)
         assert [(RefusedError, "busy")] * 4 == [(type(exc), getattr(exc, "code", "")) for exc in results]
+
+
+async def listed(client: Client) -> list[str]:
+    """List the root."""
+    return [entry.name async for entry in client.ls()]
+
+
+QUESTIONS: dict[str, Callable[[Client], Awaitable[object]]] = {
+    "ping": lambda client: client.ping(),
+    "hello": lambda client: client.hello(),
+    "stat": lambda client: client.stat(""),
+    "ls": listed,
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+async def test_question_waits_for_a_place(service: Service, question: str) -> None:
+    """A question that finds no place is asked again, says so once, and is answered when there is one."""
+    await serve(service, 1)
+    (service.root / "a").write_bytes(b"a")
+    told: list[str] = []
+    leaving: list[asyncio.Task[None]] = []
+    async with connected(service.address) as other:
+        await other.ping()
+
+        def notice(line: str) -> None:
+            told.append(line)
+            leaving.append(asyncio.create_task(other.close()))
+
+        async with ftpc.connect(service.address, notice=notice) as client:
+            await QUESTIONS[question](client)
+            assert (1, True) == (len(told), "1 connections from" in told[0])
+            await asyncio.gather(*leaving)
+
+
+async def test_question_that_finds_no_place(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If there is none for a few seconds the question is refused, and those behind it at once."""
+    await serve(service, 1)
+    tries: list[int] = []
+
+    def wait_s(times: int, _: RefusedError) -> float:
+        tries.append(times)
+        return 0.0 if times < 3 else 3600.0
+
+    monkeypatch.setattr(pool, "BUSY_S", 60.0)
+    monkeypatch.setattr(pool, "_wait_s", wait_s)
+    async with connected(service.address) as other, ftpc.connect(service.address) as client:
+        await other.ping()
+        for _ in range(3):
+            with pytest.raises(RefusedError, match="limit"):
+                await client.ping()
+    assert [0, 1, 2, 3, 3, 3] == tries
+
+
+@pytest.mark.parametrize(("hint", "connections"), [({"retry_after": 3600}, 1), ({}, 2)])
+async def test_how_long_the_server_says(
+    monkeypatch: pytest.MonkeyPatch, hint: dict[str, object], connections: int
+) -> None:
+    """Nobody waits for a server that says that it will be busy for longer; for others as long as they say."""
+    seen: list[str] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append((await read_request(reader))["cmd"])
+        writer.write(refusal("busy", "no", **hint) if len(seen) < 2 else frame(GREETING))
+
+    async with scripted(handle) as address, ftpc.connect(address) as client:
+        with contextlib.suppress(RefusedError):
+            await client.hello()
+    assert connections == len(seen)
+    assert 3 == pool._wait_s(0, RefusedError("busy", "", {"retry_after": 3}))
+    assert pool.LONGEST_WAIT_S >= max(pool._wait_s(times, RefusedError("busy", "", {})) for times in range(9))
+
+
+async def test_verb_waits_for_a_place(service: Service, folder: Path) -> None:
+    """So it is from the command line, where one line says so."""
+    await serve(service, 1)
+    (service.root / "b").touch()
+    user = Ftpc(service.address, folder, service.root)
+    async with connected(service.address) as other:
+        await other.ping()
+        running = await asyncio.create_subprocess_exec(*command("ls"), stdout=PIPE, stderr=PIPE, env=user.environment())
+        assert running.stderr is not None
+        said = await running.stderr.readline()
+        await other.close()
+        out, more = await running.communicate()
+    assert (0, b"b\n", b"") == (running.returncode, out, more), said + more
+    assert said.endswith(b"which is the limit (--max-per-source); asking again for 5 s\n")
+
+
+async def test_encrypted_transfer_waits_for_a_place(service: Service, folder: Path) -> None:
+    """Whether a server is to be trusted is asked before anything is sent; if it is full, a transfer goes on trying."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    await service.stop()
+    await service.start(max_per_source=1, tls=context)
+    user = Ftpc(f"ftpds://{service.address}", folder, service.root)
+    trust = Trust(folder / "ca.pem")
+    async with connected(user.server, trust=trust) as other:
+        await other.ping()
+        line = command("put", "ca.pem", "--ca", "ca.pem", "--progress", "plain")
+        running = await asyncio.create_subprocess_exec(*line, stderr=PIPE, cwd=folder, env=user.environment())
+        assert running.stderr is not None
+        assert b"asking again" in await running.stderr.readline()
+        said = await running.stderr.readline()  # it was given up: now it is the transfer that waits
+        await other.close()
+        assert (0, True) == (await running.wait(), b"waiting: there are 1 connections" in said), said
+        await running.stderr.read()
+    assert (service.root / "ca.pem").is_file()
 
 
 async def test_listing_that_has_the_only_connection(service: Service) -> None:

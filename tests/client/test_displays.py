@@ -9,6 +9,7 @@ import pytest
 from ftpc import Item, Phase
 from ftpc.cli.jobs import pick_display
 from ftpc.cli.terminal import Terminal
+from ftpc.progress import Contents
 from ftpc.ui.bars import MAX_ROWS, BarDisplay
 from ftpc.ui.base import Display
 from ftpc.ui.events import EventDisplay
@@ -28,13 +29,13 @@ def item(name: str, total: int | None = MIB, done: int = 0, phase: Phase = Phase
     return made
 
 
-def draw(items: list[Item], files: int, size: int | None, columns: int = 100) -> list[str]:
+def draw(items: list[Item], files: int, size: int | None, columns: int = 100, folders: int = 0) -> list[str]:
     """Draw bars once, and give the lines."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("COLUMNS", str(columns))
         stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
         display = BarDisplay(stream)
-        display.expect(files, size)
+        display.expect(files, size, folders)
         display.open()
         for each in items:
             display.start(each)
@@ -119,6 +120,79 @@ def test_plain_lines() -> None:
     assert "" == quiet.getvalue()
 
 
+def folder(files: int, size: int, *, is_whole: bool, done: int = 0) -> Item:
+    """Make an item of a folder in which so much was found."""
+    made = item("photos", None, size // 4)
+    made.contents = contents = Contents()
+    contents.files, contents.size, contents.is_whole, contents.done = files, size, is_whole, done
+    return made
+
+
+def test_folder_that_is_looked_through() -> None:
+    """Of a folder there are the files done and those found so far; a total when it has been looked through."""
+    [line] = draw([folder(3010, 4 * MIB, is_whole=False, done=1204)], 1, 0, folders=1)
+    assert line.startswith("1,204/3,010+ files ")
+    assert ("1.0 MiB", False) == (line[line.index("1.0") :].strip()[:7], "4.0 MiB" in line)
+    [line] = draw([folder(3010, 4 * MIB, is_whole=True, done=1204)], 1, 0, folders=1)
+    assert line.startswith("1,204/3,010 files ")
+    assert "1.0 MiB/4.0 MiB" in line
+
+
+def test_large_files_of_a_folder_count_once() -> None:
+    """A large file is a part of its folder, and no file more; files beside the folder are."""
+    display = Display()
+    display.expect(3, MIB, folders=2)
+    whole, part, single = folder(12, 4 * MIB, is_whole=True, done=2), item("a", MIB, MIB), item("b", MIB, MIB)
+    part.is_part = True
+    for each in (whole, part, single):
+        display.start(each)
+    assert (None, "13+") == (display.total, display.files_text)  # the second folder has not begun
+    display.start(folder(1, MIB, is_whole=True))
+    for each in (part, single, whole):
+        display.stop(each)
+    assert (6 * MIB, "14", 3) == (display.total, display.files_text, display.files_done)
+
+
+def test_folder_to_be_fetched() -> None:
+    """Where nobody has said that it is a folder the total is known all the same; with a file beside it it is not."""
+    display = Display()
+    display.expect(1, None)
+    display.start(folder(12, 4 * MIB, is_whole=True))
+    assert (4 * MIB, "12") == (display.total, display.files_text)
+    display.expect(2, None)
+    assert (None, "13") == (display.total, display.files_text)
+
+
+def test_plain_lines_of_a_folder() -> None:
+    """Plain lines say so as well."""
+    stream = io.StringIO()
+    display = PlainDisplay(stream, every_s=0)
+    display.expect(1, 0, folders=1)
+    display.start(moving := folder(3010, 4 * MIB, is_whole=False, done=1204))
+    display.update(moving)
+    assert moving.contents is not None
+    moving.contents.is_whole = True
+    display.update(moving)
+    before, after = stream.getvalue().splitlines()
+    assert (True, True) == (before.startswith("1.0 MiB, "), "1,204 of 3,010+ files done" in before)
+    assert (True, True) == (after.startswith("1.0 MiB of 4.0 MiB (25 %), "), "1,204 of 3,010 files done" in after)
+
+
+def test_events_of_a_folder() -> None:
+    """Programs are told what was found of a folder, and whether that is all."""
+    stream = io.StringIO()
+    display = EventDisplay(stream)
+    display.start(moving := folder(3010, 4 * MIB, is_whole=False, done=1204))
+    display.update(moving)
+    found = json.loads(stream.getvalue().splitlines()[1])
+    assert {
+        "files_done": 1204,
+        "files_found": 3010,
+        "bytes_found": 4 * MIB,
+        "all_found": False,
+    }.items() <= found.items()
+
+
 def test_events() -> None:
     """Events are one object per line, the first progress at once, further ones not too often."""
     stream = io.StringIO()
@@ -153,6 +227,7 @@ def test_rate_is_taken_over_a_window() -> None:
     assert 100.0 == rate.per_second()
     assert 10.0 == rate.seconds_left(0, 1000)
     assert None is rate.seconds_left(0, None)
+    assert None is rate.seconds_left(0, 2**50)
     for second in range(101, 102 + int(WINDOW_S)):
         rate.note(float(second), 10_000)
     assert 0.0 == rate.per_second()

@@ -100,6 +100,22 @@ def test_from_login_to_logout(user: Ftpc, guarded: Guarded) -> None:
     assert (6, True) == (again.status, "log in" in again.err)
 
 
+@pytest.mark.parametrize(("rights", "listed", "put"), [("full", 0, 0), ("read-only", 0, 6), ("upload-only", 6, 0)])
+def test_home_that_is_not_there_yet(user: Ftpc, guarded: Guarded, rights: str, listed: int, put: int) -> None:
+    """A new user whose home nobody has made finds it empty, not missing; his first upload makes it."""
+    root, home = guarded.process.root, f"homes/{rights}"
+    manage(root, "user", "add", f"new-{rights}", "--home", home, "--rights", rights, "--quota", "1G")
+    token = manage(root, "token", "create", f"new-{rights}")
+    assert 0 == user.run("login", guarded.url, stdin=token.encode()).status
+    found = user.run("ls")
+    assert (listed, "", False) == (found.status, found.out, "no such" in found.err), found.err
+    assert 0 == user.run("whoami").status
+    assert not (root / home).exists()
+    user.write("a.txt")
+    assert put == user.run("put", "a.txt").status
+    assert (put == 0) == (root / home / "a.txt").is_file()
+
+
 def test_with_a_password(user: Ftpc, guarded: Guarded) -> None:
     """A user's password is read from standard input as well."""
     done = user.run("login", guarded.url, "--user", "alice", stdin=b"correct horse\n")
@@ -290,24 +306,23 @@ def test_anything_but_yes_is_no(user: Ftpc, guarded: Guarded, answer: bytes) -> 
 @pytest.mark.parametrize(
     ("typed", "status", "told"), [(b"\x03", 130, b"ftpc: interrupted"), (b"\x04", None, b"ftpc: ")], ids=["C", "D"]
 )
-@pytest.mark.parametrize("asked", ["question", "token for", "password of", "share code"])
+@pytest.mark.parametrize("asked", ["yes or no:", "token for", "password of", "share code"])
 def test_given_up_at_a_question(
     user: Ftpc, guarded: Guarded, asked: str, typed: bytes, status: int | None, told: bytes
 ) -> None:
     """Ctrl-C ends the command where something is asked, at once; Ctrl-D is no answer. Both end in one clear line."""
     words = {
-        "question": ["login", f"ftpds://{guarded.place}"],
+        "yes or no:": ["login", f"ftpds://{guarded.place}"],
         "token for": ["login", guarded.url],
         "password of": ["login", "--user", "me", guarded.url],
         "share code": ["get", "--share"],
     }
     typist = Typist(user, *words[asked])
-    typist.read_until(QUESTION if asked == "question" else asked.encode())
+    typist.read_until(asked.encode())
     typist.type(typed)
-    assert (status or {"question": 6, "share code": 2}.get(asked, 1)) == typist.end(), typist.shown
+    assert (status or {"yes or no:": 6, "share code": 2}.get(asked, 1)) == typist.end(), typist.shown
     *_, before, last, end = typist.shown.split(b"\r\n")
-    assert (b"", True) == (end, last.removeprefix(b"^C").startswith(told)), typist.shown
-    assert asked == "question" or asked.encode() in before
+    assert (b"", True, True) == (end, last.startswith(told), asked.encode() in before), typist.shown
     assert not (user.folder / STATE[0]).exists()
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ftpc import Client, Phase, RefusedError
+from ftpc import Client, Item, Phase, RefusedError
+from ftpd.wire.limits import SMALL_FILE
 from tests.client.scripted import GREETING, read_request, refusal, scripted
 from tests.client.support import MIB, Recorder, Service, connected, content, soon
 from tests.peer import frame
@@ -143,3 +144,37 @@ def assert_in_order(recorder: Recorder, size: int) -> None:
     assert ["start", *["update"] * (len(verbs) - 2), "stop"] == verbs
     assert all(before <= after for before, after in pairwise(recorder.done)), recorder.done
     assert (0, size) == (recorder.done[0], recorder.done[-1])
+
+
+@pytest.mark.parametrize("verb", ["put", "get"])
+async def test_contents_of_a_folder(service: Service, client: Client, folder: Path, verb: str) -> None:
+    """What is told of a folder counts each file once, ahead of those that are done, and comes to all that is in it."""
+    sizes = [10] * 3000 + [SMALL_FILE + 1] * 3
+    here = folder / "tree" if verb == "put" else service.root / "tree"
+    for number, size in enumerate(sizes):
+        file = here / str(number % 7) / str(number)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content(size, number))
+    (here / "link").symlink_to("nowhere")
+    seen: list[tuple[int, int, int, bool]] = []
+    parts: list[str] = []
+
+    class Watching(Recorder):
+        def _note(self, verb: str, item: Item) -> None:
+            if (found := item.contents) is not None:
+                seen.append((found.done, found.files, found.size, found.is_whole))
+            elif verb == "start" and item.is_part:
+                parts.append(item.name)
+
+    transfer = (
+        client.put_tree(here, progress=Watching())
+        if verb == "put"
+        else client.get_tree("tree", folder / "back", progress=Watching())
+    )
+    result = await transfer
+    assert (len(sizes), []) == (result.files, result.errors)
+    assert (len(sizes), len(sizes), sum(sizes), True) == seen[-1]
+    assert 3 == len(parts)
+    assert [] == [moment for moment in seen if moment[0] > moment[1]]
+    assert [] == [moment for moment in seen if moment[3] and moment[1:3] != (len(sizes), sum(sizes))]
+    assert seen[0][3] is False

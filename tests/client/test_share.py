@@ -125,6 +125,21 @@ def test_list_and_revoke(alice: Ftpc, bob: Ftpc, server: ServerProcess) -> None:
     assert code.decode().rpartition("token=")[2].strip() not in server.log
 
 
+def test_list_of_all(alice: Ftpc, url: str, root: Path, tmp_path: Path) -> None:
+    """Who manages users is told whose each share is; who has none but his own is not."""
+    manage(root, "user", "add", "boss", "--rights", "full,admin")
+    boss = Ftpc("", tmp_path / "boss", root)
+    boss.folder.mkdir()
+    assert 0 == boss.run("login", url, stdin=manage(root, "token", "create", "boss").encode()).status
+    share(alice, "other", "--label", "hers")
+    (line,) = (line for line in boss.run("share", "list").out.splitlines() if "hers" in line)
+    assert "alice" == line.split()[1]
+    share(boss, "other", "--label", "his")
+    listed = [line.split() for line in boss.run("share", "list").out.splitlines()]
+    assert {("alice", "hers"), ("boss", "his")} <= {(words[1], words[-1]) for words in listed}
+    assert "alice" not in alice.run("share", "list").out
+
+
 def test_json(alice: Ftpc) -> None:
     """A program gets the code and its id as an object."""
     (made,) = alice.run("share", "other", "--json").objects
@@ -212,6 +227,11 @@ def test_usage(bob: Ftpc) -> None:
     """Nonsense is a usage error, before anything is asked."""
     for arguments in (("share",), ("share", "revoke"), ("share", "a", "b"), ("share", "a", "--expires", "x"), ("get",)):
         assert 2 == bob.run(*arguments, "--server", "127.0.0.1:1").status
+    too_much = {"--expires": "367d", "--count": "101", "--label": "x" * 101}
+    for option, value in too_much.items():
+        done = bob.run("share", "a", option, value, "--server", "127.0.0.1:1")
+        assert (2, 1, True) == (done.status, done.err.count("\n"), option in done.err)
+    assert 5 == bob.run("share", "a", "--expires", "366d", "--server", "127.0.0.1:1").status
     assert 2 == bob.run("put", "--share", "-", "--as", "x", stdin=b"ftpds://x").status
 
 

@@ -36,7 +36,10 @@ def assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> Non
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--bogus"], ["--bogus"]),
+        (["--bogus"], ["no option --bogus;"]),
+        (["--readonly"], ["no option --readonly, but --read-only;"]),
+        (["-Q"], ["no option -Q, but -q;"]),
+        (["-qx"], ["no option -x;"]),
         (["surplus"], ["surplus"]),
         (["--port", "high"], ["--port", "'high'"]),
         (["--port", "65536"], ["--port", "65535"]),

@@ -44,6 +44,7 @@ def test_guesses(server: ServerProcess, token: str) -> None:
         late = stack.enter_context(server.connect())
         refusal = late.read()
         assert ("busy", True) == (code_of(refusal), "wrong credentials" in refusal["error"]["message"])
+        assert 0 < refusal["error"]["retry_after"]
         assert late.is_ended()
 
 

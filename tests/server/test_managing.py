@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ftpd.access.users import Token, edit
+from ftpd.cli import main
 from tests.peer import manage, server_environment
 
 
@@ -51,6 +52,22 @@ def test_ctrl_d(tmp_path: Path, command: list[str], until: str) -> None:
     manage(tmp_path, "user", "add", "bob")
     status, shown = typed(tmp_path, *command, until=until, data=b"\x04")
     assert (2, "\nftpd: nothing was given, so nothing was changed\n") == (status, shown.replace("^D\b\b", ""))
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("user add -x", "ftpd user add: there is no option -x;"),
+        ("user -x add bob", "ftpd user: there is no option -x;"),
+        ("token create bob --exp 3d", "ftpd token create: there is no option --exp, but --expires;"),
+    ],
+)
+def test_option_that_is_none(capsys: pytest.CaptureFixture[str], command: str, said: str) -> None:
+    """An option that does not exist is named in one line, with the command that has none such."""
+    with pytest.raises(SystemExit) as ended:
+        main(command.split())
+    told = capsys.readouterr().err
+    assert (2, 1, True) == (ended.value.code, told.count("\n"), told.startswith(said)), told
 
 
 def test_limits_are_listed(tmp_path: Path) -> None:

@@ -4,13 +4,14 @@ import asyncio
 from argparse import Namespace
 
 from ftpc.cli.exits import Exit
-from ftpc.cli.options import Parser, new_parser
+from ftpc.cli.options import new_parser
 from ftpc.cli.state import state_folder, trust_and_credentials
 from ftpc.cli.terminal import Terminal
 from ftpc.cli.unfinished import EXAMPLES, pick
 from ftpc.client import Client, connect
 from ftpc.errors import AbandonedError, FtpcError, LocalFileError, RefusedError
 from ftpc.jobs import Unfinished, forget
+from ftpd.arguments import Parser
 from ftpd.wire.errors import ErrorCode
 
 PATIENCE_S = 5.0

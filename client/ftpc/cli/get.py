@@ -6,7 +6,6 @@ from pathlib import Path
 from ftpc.cli.exits import Exit
 from ftpc.cli.jobs import Outcome, pick_display, run_job
 from ftpc.cli.options import (
-    Parser,
     add_jobs,
     add_patience,
     add_resume,
@@ -21,6 +20,7 @@ from ftpc.errors import LocalFileError, RefusedError
 from ftpc.progress import Progress
 from ftpc.results import GetResult, TreeFile
 from ftpc.ui.text import count_text, size_text
+from ftpd.arguments import Parser
 from ftpd.wire.errors import ErrorCode
 from ftpd.wire.messages import EntryType
 

@@ -8,7 +8,7 @@ from ftpc.address import Address, parse_address
 from ftpc.ask import ask_secret, can_ask, read_secret
 from ftpc.cli.exits import Exit
 from ftpc.cli.meet import meet
-from ftpc.cli.options import Parser, new_parser
+from ftpc.cli.options import new_parser
 from ftpc.cli.state import config_folder, remember_server
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client, connect
@@ -16,6 +16,7 @@ from ftpc.credentials import Credentials, CredentialStore
 from ftpc.errors import FtpcError, SecretError
 from ftpc.keys import Key
 from ftpc.trust import KnownServers, Trust
+from ftpd.arguments import Parser
 
 EXAMPLES = """\
   ftpc login 'ftpds://host:9527#sha256:…'   as the server prints it; asks for a token
@@ -43,7 +44,7 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
         raise SecretError(address.place)
     known = KnownServers(config_folder() / "known_servers")
     trust = Trust(args.ca and Path(args.ca), known)
-    async with connect(args.url, connections=1, trust=trust, retries=0) as anybody:
+    async with connect(args.url, connections=1, trust=trust, notice=terminal.notice) as anybody:
         if address.is_encrypted:
             await meet(anybody, terminal)
         greeting = await anybody.hello()
@@ -52,7 +53,7 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
             terminal.say(f"{address}: nobody has to log in there; it is the default server now")
             return Exit.OK
     credentials = _key_of(args) if args.key else Credentials(_ask(args.user, address), args.user)
-    async with connect(args.url, trust=trust, credentials=credentials, retries=0) as somebody:
+    async with connect(args.url, trust=trust, credentials=credentials, notice=terminal.notice) as somebody:
         identity = await somebody.whoami()
     _remember(address, known)
     where = CredentialStore(config_folder()).keep(str(address), credentials)

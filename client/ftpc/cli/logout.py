@@ -3,11 +3,12 @@
 from argparse import Namespace
 
 from ftpc.cli.exits import Exit
-from ftpc.cli.options import Parser, new_parser
+from ftpc.cli.options import new_parser
 from ftpc.cli.state import config_folder, forget_server
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.credentials import CredentialStore
+from ftpd.arguments import Parser
 
 EXAMPLES = """\
   ftpc logout                          forget how to log in to the default server

@@ -4,11 +4,12 @@ import time
 from argparse import Namespace
 
 from ftpc.cli.exits import Exit
-from ftpc.cli.options import Parser, new_parser
+from ftpc.cli.options import new_parser
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import RefusedError
 from ftpc.ui.text import count_text, safe_text, size_text
+from ftpd.arguments import Parser
 from ftpd.wire.messages import Entry, EntryType
 
 EXAMPLES = """\

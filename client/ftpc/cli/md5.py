@@ -9,13 +9,14 @@ from typing import NamedTuple
 import aiofiles
 
 from ftpc.cli.exits import Exit, exit_of_all
-from ftpc.cli.options import Parser, new_parser
+from ftpc.cli.options import new_parser
 from ftpc.cli.sum import print_sums
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import FtpcError
 from ftpc.files import local_errors
 from ftpc.ui.text import count_text, safe_text
+from ftpd.arguments import Parser
 from ftpd.wire.messages import Algorithm
 
 EXAMPLES = """\

@@ -5,31 +5,13 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import NoReturn
 
 from ftpc.address import DEFAULT_SERVER, IS_ADDRESS
-from ftpc.cli.exits import Exit
 from ftpc.cli.state import default_server
 from ftpc.connection import CONNECT_S, RETRIES, STALL_S, STREAMS
+from ftpd.arguments import Parser
 
 _ADDRESS = re.compile(rf"(?!--server=)(-[-a-z]*=?)?{IS_ADDRESS.pattern}", re.IGNORECASE)
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line."""
-
-    def refuse_unknown(self, arguments: Sequence[str]) -> None:
-        """End if there is no such option. By itself argparse may complain of something else that is missing."""
-        for argument in arguments:
-            if argument == "--":
-                return
-            name = argument.partition("=")[0]
-            if name.startswith("--") and name not in self._option_string_actions:
-                self.error(f"there is no option {name}")
-
-    def error(self, message: str) -> NoReturn:
-        """Print the line and end."""
-        self.exit(Exit.USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

@@ -8,7 +8,6 @@ from pathlib import Path
 from ftpc.cli.exits import Exit
 from ftpc.cli.jobs import Outcome, pick_display, refuse_job, run_job
 from ftpc.cli.options import (
-    Parser,
     add_jobs,
     add_patience,
     add_resume,
@@ -24,6 +23,7 @@ from ftpc.errors import LocalFileError
 from ftpc.progress import Progress
 from ftpc.results import PutResult, TreeFile
 from ftpc.ui.text import count_text, size_text
+from ftpd.arguments import Parser
 from ftpd.wire.messages import IfExists
 
 EXAMPLES = """\
@@ -80,7 +80,7 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
         if objections := await client.check(names, if_exists=args.if_exists):
             return refuse_job(objections, terminal)
     display = pick_display(args.progress, terminal)
-    display.expect(len(files), _size(files))
+    display.expect(len(files), _size(plain) if "-" not in files else None, len(folders))
 
     async def put(file: str, progress: Progress) -> Outcome:
         remote = _remote_name(file, args)
@@ -195,14 +195,10 @@ def _standard_input() -> int:
     return sys.stdin.fileno()
 
 
-def _size(files: list[str]) -> int | None:
-    """Add up what is to be sent; what can not be looked at fails in its turn."""
-    if "-" in files:
-        return None
+def _size(files: list[str]) -> int:
+    """Add up what is to be sent of files; what can not be looked at fails in its turn."""
     size = 0
     for file in files:
         with contextlib.suppress(OSError, ValueError):
-            if _is_folder(file):
-                return None
             size += Path(file).stat().st_size
     return size

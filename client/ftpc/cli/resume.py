@@ -6,7 +6,7 @@ from pathlib import Path
 from ftpc.cli.exits import Exit
 from ftpc.cli.get import tell_of_get
 from ftpc.cli.jobs import Outcome, pick_display, run_job
-from ftpc.cli.options import Parser, add_jobs, add_patience, add_streams, new_parser
+from ftpc.cli.options import add_jobs, add_patience, add_streams, new_parser
 from ftpc.cli.put import tell_of_put
 from ftpc.cli.state import state_folder, trust_and_credentials
 from ftpc.cli.terminal import Terminal
@@ -14,6 +14,7 @@ from ftpc.cli.unfinished import EXAMPLES, pick
 from ftpc.client import Client, connect
 from ftpc.jobs import Unfinished
 from ftpc.progress import Progress
+from ftpd.arguments import Parser
 from ftpd.wire.messages import IfExists
 
 

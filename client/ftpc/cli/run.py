@@ -11,12 +11,13 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Protocol, TextIO, cast
 
 from ftpc.cli.exits import Exit, exit_of
-from ftpc.cli.options import Parser, refuse_addresses
+from ftpc.cli.options import refuse_addresses
 from ftpc.cli.state import trust_and_credentials
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client, connect
 from ftpc.connection import STREAMS
 from ftpc.errors import FtpcError, LocalFileError
+from ftpd.arguments import Parser
 
 if TYPE_CHECKING:
     from ftpc.credentials import Credentials
@@ -77,7 +78,7 @@ def _abandon(stream: TextIO) -> None:
 
 
 async def _connected(code: Verb, args: Namespace, terminal: Terminal) -> Exit:
-    async with _client_for(args) as client:
+    async with _client_for(args, terminal) as client:
         if client.address.is_encrypted and getattr(args, "meets", True):
             from ftpc.cli.meet import meet
 
@@ -88,10 +89,10 @@ async def _connected(code: Verb, args: Namespace, terminal: Terminal) -> Exit:
         return await code.run(args, client, terminal)
 
 
-def _client_for(args: Namespace) -> Client:
+def _client_for(args: Namespace, terminal: Terminal) -> Client:
     trust, credentials = _trust_and_credentials(args)
     if not hasattr(args, "retries"):
-        return connect(args.server, trust=trust, credentials=credentials)
+        return connect(args.server, trust=trust, credentials=credentials, notice=terminal.notice)
     from ftpc.cli.state import state_folder
 
     return connect(
@@ -104,6 +105,7 @@ def _client_for(args: Namespace) -> Client:
         stall_timeout_s=args.stall_timeout,
         retries=args.retries,
         jobs=state_folder() if getattr(args, "resume", False) else None,
+        notice=terminal.notice,
     )
 
 

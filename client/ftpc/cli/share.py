@@ -6,13 +6,15 @@ from argparse import Namespace
 
 from ftpc.address import LOOPBACK
 from ftpc.cli.exits import Exit
-from ftpc.cli.options import Parser, new_parser
+from ftpc.cli.options import new_parser
 from ftpc.cli.state import config_folder
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.share import ShareCode
 from ftpc.ui.text import safe_text
 from ftpd.amounts import parse_time
+from ftpd.arguments import Parser
+from ftpd.wire.limits import MAX_LABEL, MAX_SHARE_COUNT, MAX_SHARE_S
 from ftpd.wire.messages import SharedPath
 
 EXAMPLES = """\
@@ -36,7 +38,7 @@ def make_parser(verb: str) -> Parser:
     parser.add_argument("--upload", action="store_true", help="to bring new files, not to have any")
     parser.add_argument("--expires", type=_time, default="7d", metavar="TIME", help="how long (default: %(default)s)")
     parser.add_argument("--count", type=_count, metavar="N", help="for how many commands it is good (default: any)")
-    parser.add_argument("--label", default="", metavar="TEXT", help="what it is for")
+    parser.add_argument("--label", type=_label, default="", metavar="TEXT", help="what it is for")
     return parser
 
 
@@ -48,11 +50,20 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
         await client.unshare(args.id)
         terminal.say(f"{args.id}: it is good for nothing any more")
     elif args.what == "list":
-        for share in await client.shares():
-            _show(share, terminal)
+        await _list(client, terminal)
     else:
         await _make(args, client, terminal)
     return Exit.OK
+
+
+async def _list(client: Client, terminal: Terminal) -> None:
+    """List shares; if there are those of others, who manages users sees whose each is."""
+    shares = await client.shares()
+    owners = {share.user for share in shares}
+    shows_owner = len(owners) > 1 or (bool(owners) and owners != {(await client.whoami()).user})
+    width = max(map(len, owners)) if shows_owner else 0
+    for share in shares:
+        _show(share, width, terminal)
 
 
 async def _make(args: Namespace, client: Client, terminal: Terminal) -> None:
@@ -75,7 +86,8 @@ async def _make(args: Namespace, client: Client, terminal: Terminal) -> None:
         terminal.say(f"{address.place} means something else on other machines: there, use the server's own name")
 
 
-def _show(share: SharedPath, terminal: Terminal) -> None:
+def _show(share: SharedPath, width: int, terminal: Terminal) -> None:
+    """Print a share; with a width, whose it is."""
     if terminal.json:
         names = ("share", "user", "path", "rights", "expires", "count", "used", "label")
         terminal.json_data(**{name: getattr(share, name) for name in names})
@@ -83,9 +95,9 @@ def _show(share: SharedPath, terminal: Terminal) -> None:
     left = "" if share.count is None else f"  {share.count - share.used} of {share.count} left"
     what = "bring" if "write" in share.rights else "have"
     path = safe_text(share.path or "/")
-    terminal.data(
-        f"{share.share}  until {_date(share.expires)}  {what:5}  {path}{left}  {safe_text(share.label)}".rstrip()
-    )
+    owner = f"{safe_text(share.user):{width}}  " if width else ""
+    line = f"{share.share}  {owner}until {_date(share.expires)}  {what:5}  {path}{left}  {safe_text(share.label)}"
+    terminal.data(line.rstrip())
 
 
 def _date(seconds: int) -> str:
@@ -93,13 +105,22 @@ def _date(seconds: int) -> str:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_SHARE_COUNT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MAX_SHARE_COUNT}")
     return int(text)
 
 
 def _time(text: str) -> int:
     try:
-        return parse_time(text)
+        seconds = parse_time(text)
     except ValueError as exc:
         raise argparse.ArgumentTypeError(str(exc)) from exc
+    if not 1 <= seconds <= MAX_SHARE_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time from 1s to {MAX_SHARE_S // 86_400}d")
+    return seconds
+
+
+def _label(text: str) -> str:
+    if len(text) > MAX_LABEL or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"a label has at most {MAX_LABEL} characters, all of which can be printed")
+    return text

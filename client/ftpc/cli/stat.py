@@ -4,10 +4,11 @@ import time
 from argparse import Namespace
 
 from ftpc.cli.exits import Exit
-from ftpc.cli.options import Parser, new_parser
+from ftpc.cli.options import new_parser
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.ui.text import safe_text, size_text
+from ftpd.arguments import Parser
 
 EXAMPLES = """\
   ftpc stat big.mp4

@@ -3,11 +3,12 @@
 from argparse import Namespace
 
 from ftpc.cli.exits import Exit, exit_of_all
-from ftpc.cli.options import Parser, choice_of, new_parser
+from ftpc.cli.options import choice_of, new_parser
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import FtpcError
 from ftpc.ui.text import safe_text
+from ftpd.arguments import Parser
 from ftpd.wire.messages import Algorithm
 
 EXAMPLES = """\

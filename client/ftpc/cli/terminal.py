@@ -52,6 +52,10 @@ class Terminal:
 
             self.print(safe_text(line))
 
+    def notice(self, line: str) -> None:
+        """Tell something that is about the command and no file, unless the user wants quiet."""
+        self.say(f"ftpc: {line}")
+
     def complain(self, error: FtpcError, name: str | None = None) -> None:
         """Tell of an error in one line, and to programs as an object with the name of what it was about."""
         from ftpc.ui.text import safe_text

@@ -4,13 +4,14 @@ import time
 from argparse import Namespace
 
 from ftpc.cli.exits import Exit
-from ftpc.cli.options import Parser, new_parser
+from ftpc.cli.options import new_parser
 from ftpc.cli.state import state_folder
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import LocalNotFoundError
 from ftpc.jobs import Unfinished, unfinished
 from ftpc.ui.text import safe_text, seconds_text, size_text
+from ftpd.arguments import Parser
 
 EXAMPLES = """\
   ftpc jobs                  what was broken off, the newest first

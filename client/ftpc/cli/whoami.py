@@ -5,10 +5,11 @@ from argparse import Namespace
 
 from ftpc.cli.df import facts_of, quota_lines
 from ftpc.cli.exits import Exit
-from ftpc.cli.options import Parser, new_parser
+from ftpc.cli.options import new_parser
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import RefusedError
+from ftpd.arguments import Parser
 
 EXAMPLES = """\
   ftpc whoami                          on the default server

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ftpc.errors import ChangedError, FtpcError, LocalFileError
 from ftpc.files import local_error
+from ftpc.progress import Contents
 from ftpc.results import TreeFile
 from ftpc.transfer.walk import Local, walk
 from ftpd.wire.digests import tree_of
@@ -55,6 +56,8 @@ class Loader:
         self.is_repeatable = if_exists in {IfExists.OVERWRITE, IfExists.SKIP}
         """Whether a file may be sent again of which nobody knows whether it was stored."""
         self._found = walk(folder, remote)
+        self.contents = Contents()
+        """What was found so far."""
 
     def next(self) -> Load | None:
         """Read on; None at the end."""
@@ -62,16 +65,19 @@ class Loader:
         for count, found in enumerate(self._found, start=1):
             if isinstance(found, TreeFile):
                 load.other.append(found)
+                self.contents.files += found.error is not None and not found.is_folder
             elif found.is_folder:
                 load.folders.append(Sent(found, None, encode_request(Mkdir(path=found.remote)), kind=Made))
             else:
                 size += self._take(found, load)
             if size >= LOAD_BYTES or count >= LOAD_FILES:
                 return load
+        self.contents.is_whole = True
         return load if any(load) else None
 
     def _take(self, local: Local, load: Load) -> int:
         """Add a file to the load; give the bytes of it that are in memory."""
+        self.contents.files += 1
         try:
             sent = self._read(local)
         except FtpcError as exc:
@@ -79,21 +85,23 @@ class Loader:
         except (OSError, ValueError) as exc:
             load.other.append(failed(local, local_error(exc, local.path)))
         else:
-            if sent is not None:
+            if isinstance(sent, Sent):
+                self.contents.size += sent.size
                 load.small.append(sent)
                 return len(sent.frame)
+            self.contents.size += sent
             load.large.append(local)
         return 0
 
-    def _read(self, local: Local) -> Sent | None:
-        """Read a file; None if it is not small."""
+    def _read(self, local: Local) -> Sent | int:
+        """Read a file; give its size if it is not small."""
         fd = os.open(local.path, _READ_ONLY)
         try:
             before = os.fstat(fd)
             if not stat.S_ISREG(before.st_mode):
                 raise LocalFileError(f"{local.path}: not a regular file; only files can be sent")
             if before.st_size > SMALL_FILE:
-                return None
+                return before.st_size
             data = os.read(fd, before.st_size + 1)
             after = os.fstat(fd)
         finally:

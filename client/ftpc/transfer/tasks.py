@@ -39,6 +39,8 @@ class Tally:
     def take(self, file: TreeFile) -> None:
         """Take note of a file that is done, or can not be."""
         self.result.add(file)
+        if self.item.contents is not None and file.left_out is None and not file.is_folder:
+            self.item.contents.done += 1
         if self._report is not None:
             self._report(file)
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from ftpc.connection import Connection, reply_of
 from ftpc.errors import ConnectionLostError, FtpcError, IntegrityError, LocalFileError, RefusedError
 from ftpc.pool import Pool
+from ftpc.progress import Contents
 from ftpc.results import GetResult, TreeFile, TreeResult
 from ftpc.transfer.download import check_content
 from ftpc.transfer.retry import is_temporary, persist
@@ -66,6 +67,7 @@ class TreeDownload:
         self._pool = pool
         self._get_large = get_large
         self._tally = tally
+        self._contents = tally.item.contents or Contents()
         self._preserve = preserve
         self._base = base
         self._folders = deque([base])
@@ -207,7 +209,7 @@ class TreeDownload:
         except RefusedError as exc:
             if folder is self._base or is_temporary(exc):
                 raise
-            self._fail(folder, exc)
+            self._fail(folder, exc, is_folder=True)
             page = Page(entries=[])
         self._asked.popleft()
         self._pages -= 1
@@ -219,7 +221,9 @@ class TreeDownload:
                 if error is None:
                     self._folders.append(inner)
                 else:
-                    self._fail(inner, error)
+                    self._fail(inner, error, is_folder=True)
+        if not (self._folders or self._partly or self._pages):
+            self._contents.is_whole = True
 
     def _note_page(self, folder: Wanted, page: Page) -> dict[str, Entry]:
         """Take note of how far a folder is listed. Gives the entries that are new."""
@@ -244,8 +248,12 @@ class TreeDownload:
         remote = f"{folder.remote}/{entry.name}" if folder.remote else entry.name
         local = os.path.join(folder.local, entry.name)  # noqa: PTH118 (a string is all that is needed)
         wanted = Wanted(remote, local, entry.size or 0)
+        if entry.type is EntryType.FILE:
+            self._contents.files += 1
+            self._contents.size += wanted.size
         if not _is_harmless(entry.name):
-            self._fail(wanted, LocalFileError(f"{remote}: that name is not possible here"))
+            error = LocalFileError(f"{remote}: that name is not possible here")
+            self._fail(wanted, error, is_folder=entry.type is not EntryType.FILE)
         elif entry.type is EntryType.DIRECTORY:
             return wanted
         elif entry.type is not EntryType.FILE:
@@ -325,8 +333,8 @@ class TreeDownload:
             self._arrived, self._arrived_bytes = [], 0
             self._tally.take_small(done)
 
-    def _fail(self, wanted: Wanted, error: FtpcError) -> None:
-        self._tally.take(TreeFile(wanted.local, wanted.remote, 0, error=error))
+    def _fail(self, wanted: Wanted, error: FtpcError, *, is_folder: bool = False) -> None:
+        self._tally.take(TreeFile(wanted.local, wanted.remote, 0, error=error, is_folder=is_folder))
 
     async def _get_one(self, wanted: Wanted) -> None:
         try:

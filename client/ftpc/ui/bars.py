@@ -63,8 +63,8 @@ class BarDisplay(Display):
         phase, name = "", "total"
         if self.files_expected == 1 and active:
             name, phase = safe_text(active[0].name), safe_text(active[0].state)
-        elif self.files_expected > 1:
-            name = f"{self.files_done}/{self.files_expected} files"
+        if self.files_expected > 1 or self.has_folders:
+            name = f"{self.files_done:,}/{self.files_text} files"
         rate = self._rate.per_second()
         if phase and active[0].phase is Phase.WAITING:
             return self._row(name, done, total, phase, "")

@@ -10,13 +10,17 @@ class Display:
         self.active: list[Item] = []
         self.files_expected = 0
         self.bytes_expected: int | None = 0
-        """None as soon as the size of one item is not known."""
+        """Those of files. None as soon as the size of one is not known."""
+        self._folders_expected = 0
+        self._folders: list[Item] = []
+        """Folders that have begun, also those that are over."""
         self._finished_bytes = 0
         self._finished_totals = 0
         self._finished_files = 0
 
-    def expect(self, files: int, size: int | None) -> None:
-        """Say what the whole job is, as far as it is known."""
+    def expect(self, files: int, size: int | None, folders: int = 0) -> None:
+        """Say what the whole job is, as far as it is known: some of the files may be folders, whose size is not."""
+        self._folders_expected = folders
         self.files_expected = files
         self.bytes_expected = size
 
@@ -28,6 +32,8 @@ class Display:
     @property
     def total(self) -> int | None:
         """Bytes of the whole job, as soon as that can be told."""
+        if self._folders or self._folders_expected:
+            return self._total_with_folders()
         if self.bytes_expected is not None:
             return self.bytes_expected
         active = list(self.active)
@@ -35,14 +41,40 @@ class Display:
             return None
         return self._finished_totals + sum(item.total or 0 for item in active)
 
+    def _total_with_folders(self) -> int | None:
+        contents = [item.contents for item in list(self._folders) if item.contents is not None]
+        if len(contents) == self.files_expected:
+            files: int | None = 0
+        else:
+            files = self.bytes_expected if len(contents) == self._folders_expected else None
+        if files is None or not all(one.is_whole for one in contents):
+            return None
+        return files + sum(one.size for one in contents)
+
     @property
     def files_done(self) -> int:
-        """Items that are over, done or failed."""
-        return self._finished_files
+        """Files that are over, done or failed, and those in folders."""
+        return self._finished_files + sum(item.contents.done for item in list(self._folders) if item.contents)
+
+    @property
+    def files_text(self) -> str:
+        """How many files there are, those in folders as far as they were looked through: `12`, `3,010+`."""
+        contents = [item.contents for item in list(self._folders) if item.contents is not None]
+        folders = max(self._folders_expected, len(contents))
+        files = self.files_expected - folders + sum(one.files for one in contents)
+        is_whole = len(contents) == folders and all(one.is_whole for one in contents)
+        return f"{files:,}{'' if is_whole else '+'}"
+
+    @property
+    def has_folders(self) -> bool:
+        """Whether there are any."""
+        return bool(self._folders)
 
     def start(self, item: Item) -> None:
         """See `Progress.start`."""
         self.active.append(item)
+        if item.contents is not None:
+            self._folders.append(item)
 
     def update(self, item: Item) -> None:
         """See `Progress.update`."""
@@ -53,7 +85,7 @@ class Display:
         self._finished_bytes += item.done
         self._finished_totals += item.total or 0
         self.active.remove(item)
-        self._finished_files += 1
+        self._finished_files += not item.is_part and item.contents is None
 
     def open(self) -> None:
         """Begin to show."""

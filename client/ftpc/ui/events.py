@@ -39,9 +39,21 @@ class EventDisplay(Display):
         if now - self._last.get(id(item), 0.0) >= self._every_s:
             self._last[id(item)] = now
             fields = {"name": item.name, "size": item.total, "done": item.done, "phase": item.phase.value}
-            write_json(self._stream, event="progress", **fields)
+            write_json(self._stream, event="progress", **fields, **_contents(item))
 
     def stop(self, item: Item) -> None:
         """See `Progress.stop`."""
         super().stop(item)
         self._last.pop(id(item), None)
+
+
+def _contents(item: Item) -> dict[str, object]:
+    """Give what is known of a folder; nothing of a file."""
+    if (found := item.contents) is None:
+        return {}
+    return {
+        "files_done": found.done,
+        "files_found": found.files,
+        "bytes_found": found.size,
+        "all_found": found.is_whole,
+    }

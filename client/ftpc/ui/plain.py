@@ -34,6 +34,6 @@ class PlainDisplay(Display):
         total = f" of {size_text(whole)}" if whole else ""
         share = f" ({100 * self.done // whole} %)" if whole else ""
         rate = rate_text(self.done, now - self._started)
-        files = f"{self.files_done} of {self.files_expected} files done"
+        files = f"{self.files_done:,} of {self.files_text} files done"
         line = f"{size_text(self.done)}{total}{share}, {rate}, {files}, {safe_text(item.state)}: {safe_text(item.name)}"
         print(line, file=self._stream, flush=True)

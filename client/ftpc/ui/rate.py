@@ -5,6 +5,9 @@ from collections import deque
 WINDOW_S = 15.0
 """What the rate is taken over: long enough to be calm, short enough to follow a link that becomes slow."""
 
+LONGEST_S = 360_000.0
+"""From 100 hours on nothing is said: what has just begun knows no better."""
+
 
 class Rate:
     """A rate over the last `WINDOW_S` seconds. Pure: the time is given to it."""
@@ -26,4 +29,5 @@ class Rate:
     def seconds_left(self, done: int, total: int | None) -> float | None:
         """Give the seconds until `total` is reached at this rate, or None if that can not be told."""
         rate = self.per_second()
-        return (total - done) / rate if total is not None and rate and total >= done else None
+        left = (total - done) / rate if total is not None and rate else LONGEST_S
+        return left if 0 <= left < LONGEST_S else None

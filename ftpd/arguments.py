@@ -1,0 +1,61 @@
+"""Reading a command line, of the server and of the client: what is wrong is said in one line."""
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+EXIT_USAGE = 2
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line."""
+
+    def refuse_unknown(self, arguments: Sequence[str]) -> None:
+        """End if there is no such option. By itself argparse may complain of something else that is missing."""
+        for place, argument in enumerate(arguments):
+            if argument == "--":
+                return
+            if (inner := self._inner(argument)) is not None:
+                inner.refuse_unknown(arguments[place + 1 :])
+                return
+            if unknown := self._unknown(argument):
+                near = self._near(unknown, argument)
+                self.error(f"there is no option {unknown}" + (f", but {near}" if near else ""))
+
+    def error(self, message: str) -> NoReturn:
+        """Print the line and end."""
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def _inner(self, argument: str) -> "Parser | None":
+        """Give the parser of all that stands behind a word, if it is such a word."""
+        commands = self._subparsers._group_actions[0].choices if self._subparsers else None  # noqa: SLF001 (argparse has no public way to ask)
+        return commands.get(argument) if isinstance(commands, dict) else None
+
+    def _unknown(self, argument: str) -> str:
+        """Give the option in an argument that there is not; "" if there is nothing wrong with it."""
+        known, name = self._option_string_actions, argument.partition("=")[0]
+        if name.startswith("--"):
+            return "" if name in known else name
+        if not argument.startswith("-") or self._negative_number_matcher.match(argument):
+            return ""
+        for letter in argument[1:]:
+            if (action := known.get(f"-{letter}")) is None:
+                return f"-{letter}"
+            if action.nargs != 0:  # the rest is its value
+                return ""
+        return ""
+
+    def _near(self, unknown: str, argument: str) -> str:
+        """Give an option that may have been meant, if there is one."""
+        known = self._option_string_actions
+        if unknown.swapcase() in known:
+            return unknown.swapcase()
+        word = argument.partition("=")[0].lstrip("-").lower()
+        if len(word) == 1:
+            return ""
+        import difflib  # noqa: PLC0415 (every start would pay for it)
+
+        words = [option[2:] for option in known if option.startswith("--")]
+        begun = [known_word for known_word in words if known_word.startswith(word)]
+        near = begun or difflib.get_close_matches(word, words, 1, 0.75)
+        return f"--{near[0]}" if len(near) == 1 else ""
