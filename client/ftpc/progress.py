@@ -21,17 +21,19 @@ class Phase(StrEnum):
 
 
 class Item:
-    """One file on its way. The engine changes it, a display reads it."""
+    """One file on its way, or many small ones. The engine changes it, a display reads it."""
 
-    __slots__ = ("done", "name", "phase", "reason", "repaired", "restarted", "resumed", "total")
+    __slots__ = ("counts", "done", "name", "phase", "reason", "repaired", "restarted", "resumed", "total")
 
-    def __init__(self, name: str, total: int | None, phase: Phase) -> None:
+    def __init__(self, name: str, total: int | None, phase: Phase, *, counts: bool = True) -> None:
         self.name = name
         self.total = total
         """Bytes in all; None while nobody knows."""
         self.done = 0
         """Bytes the other side has confirmed as verified and stored (put), or that are written here (get)."""
         self.phase = phase
+        self.counts = counts
+        """Whether it is one of those that a job consists of; not if each file in it is an item as well."""
         self.reason = ""
         """What the server has said for which it is waiting; empty if the connection was lost."""
         self.resumed = 0

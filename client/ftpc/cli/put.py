@@ -1,6 +1,8 @@
 """`ftpc put`: upload files, or standard input."""
 
 import contextlib
+import os
+import stat
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -20,10 +22,11 @@ from ftpc.cli.options import (
 )
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
-from ftpc.errors import LocalFileError
+from ftpc.errors import FtpcError, LocalFileError
 from ftpc.progress import Progress
-from ftpc.results import PutResult, TreeFile
+from ftpc.results import PutResult, TreeFile, TreeResult
 from ftpc.ui.text import count_text, size_text
+from ftpd.wire.limits import SMALL_FILE
 from ftpd.wire.messages import IfExists
 
 EXAMPLES = """\
@@ -81,13 +84,18 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
             return refuse_job(objections, terminal)
     display = pick_display(args.progress, terminal)
     display.expect(len(files), _size(files))
+    small = {file: _remote_name(file, args) for file in plain if _is_small(file)}
+    first = next(iter(small), None)
+    jobs = [file for file in files if file not in small or file == first]
 
     async def put(file: str, progress: Progress) -> Outcome:
+        if file == first and len(small) > 1:
+            return await _put_small(small, args, client, terminal, progress)
         remote = _remote_name(file, args)
         kind = _put_tree if file in folders else _put_file
         return await kind(file, remote, args, client, terminal, progress)
 
-    return await run_job(files, put, args.jobs, terminal, display)
+    return await run_job(jobs, put, args.jobs, terminal, display)
 
 
 async def _put_file(
@@ -95,11 +103,40 @@ async def _put_file(
 ) -> Outcome:
     source = _standard_input() if file == "-" else file
     result = await client.put(source, remote, if_exists=args.if_exists, preserve=args.preserve, progress=progress)
+    _tell_of_file(file, remote, result, client, terminal)
+    return Outcome.of_put(result)
+
+
+async def _put_small(
+    files: dict[str, str], args: Namespace, client: Client, terminal: Terminal, progress: Progress
+) -> Outcome:
+    """Upload small files, by their remote names. What ends them ends each that is not done."""
+    left, done = dict(files), TreeResult()
+    errors: list[tuple[str | None, FtpcError]] = []
+
+    def report(file: TreeFile) -> None:
+        remote = left.pop(file.local)
+        done.add(file)
+        if file.error is not None:
+            errors.append((file.local, file.error))
+        else:
+            result = PutResult(*file[1:5], file.resumed, identical=file.identical)
+            _tell_of_file(file.local, remote, result, client, terminal)
+
+    try:
+        await client.put_many(
+            files.items(), if_exists=args.if_exists, preserve=args.preserve, progress=progress, report=report
+        )
+    except FtpcError as exc:
+        errors += [(file, exc) for file in left]
+    return Outcome.of_many(done, errors)
+
+
+def _tell_of_file(file: str, remote: str, result: PutResult, client: Client, terminal: Terminal) -> None:
     tell_of_put(file, result, client, terminal)
     is_told = terminal.json or terminal.verbose or result.skipped
     if not is_told and result.remote != client.remote_name(remote):
         terminal.say(f"{file}: stored as {result.remote}")
-    return Outcome.of_put(result)
 
 
 async def _put_tree(
@@ -121,17 +158,7 @@ async def _put_tree(
     if done.is_ended:
         stays = f"what is stored of it stays: {count_text(done.files, 'file')}" if done.files else "nothing was sent"
         end = f"{folder}: given up for that, without a look at the rest; {stays}"
-    return Outcome(
-        size=done.size,
-        files=done.files,
-        resumed=done.resumed,
-        skipped=done.skipped,
-        identical=done.identical,
-        identical_size=done.identical_size,
-        errors=done.errors,
-        folders=done.folders,
-        end=end,
-    )
+    return Outcome.of_many(done, [(None, error) for error in done.errors], end)
 
 
 def _tell_of(file: TreeFile, client: Client, terminal: Terminal) -> None:
@@ -176,6 +203,13 @@ def _skipped(local: str, remote: str, *, is_same: bool) -> str:
 def _is_folder(file: str) -> bool:
     with contextlib.suppress(OSError, ValueError):
         return Path(file).is_dir()
+    return False
+
+
+def _is_small(file: str) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        found = os.stat(file)  # noqa: PTH116 (there may be thousands)
+        return stat.S_ISREG(found.st_mode) and found.st_size <= SMALL_FILE
     return False
 
 

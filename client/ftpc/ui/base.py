@@ -53,7 +53,7 @@ class Display:
         self._finished_bytes += item.done
         self._finished_totals += item.total or 0
         self.active.remove(item)
-        self._finished_files += 1
+        self._finished_files += item.counts
 
     def open(self) -> None:
         """Begin to show."""
