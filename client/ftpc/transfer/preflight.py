@@ -1,8 +1,8 @@
 """What speaks against uploads, asked of the server before a byte of any of them is sent."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from ftpc.connection import Connection
@@ -14,6 +14,7 @@ from ftpc.transfer.retry import is_temporary
 from ftpc.transfer.walk import Local, walk
 from ftpd.payload.workers import Workers
 from ftpd.wire.errors import ErrorCode
+from ftpd.wire.limits import SMALL_PUT
 from ftpd.wire.messages import Check, Checked, IfExists
 
 MOST_TOLD = 10
@@ -43,7 +44,8 @@ IsBegun = Callable[[str, str], bool]
 
 
 def _candidate(local: str, remote: str, is_begun: IsBegun) -> Candidate:
-    return Candidate(local, remote, None if is_begun(local, remote) else Path(local).stat().st_size)
+    size = os.stat(local).st_size  # noqa: PTH116 (there may be thousands)
+    return Candidate(local, remote, None if size > SMALL_PUT and is_begun(local, remote) else size)
 
 
 def _name_of(file: Candidate) -> str:

@@ -23,7 +23,7 @@ from ftpc.transfer.shipment import MISHEARD
 from ftpc.transfer.tasks import Tally, errors_of_a_group
 from ftpc.transfer.walk import Local
 from ftpd.wire.errors import ErrorCode
-from ftpd.wire.messages import Made, Reply, Stored
+from ftpd.wire.messages import IfExists, Made, Reply, Stored
 
 MOST_LARGE = 8
 """Large files that are waiting for a connection while small ones go on."""
@@ -297,8 +297,7 @@ class TreeUpload:
             return False
         if isinstance(reply, RefusedError):
             return reply.code == ErrorCode.INTEGRITY or reply.code in MISHEARD
-        assert isinstance(reply, Stored)
-        return reply.filename != sent.put.filename or not (reply.skipped or reply.root == sent.root)
+        return not _is_right(sent, reply)
 
     def _judge(self, sent: Sent, reply: Reply | RefusedError) -> TreeFile:
         path, remote, is_folder = sent.local
@@ -309,10 +308,18 @@ class TreeUpload:
         if isinstance(reply, Made):
             return TreeFile(path, remote, 0, is_folder=True)
         assert isinstance(reply, Stored)
-        if not reply.skipped and reply.root != sent.root:
+        if not _is_right(sent, reply):
             return failed(sent.local, IntegrityError(f"{path}: the server stored something else"))
         return TreeFile(path, reply.filename, reply.filesize, reply.root, reply.skipped)
 
     async def _change(self) -> None:
         self._changed.clear()
         await self._changed.wait()
+
+
+def _is_right(sent: Sent, reply: Reply) -> bool:
+    """Tell whether what is stored is what was sent, where it was meant to go."""
+    assert isinstance(reply, Stored)
+    assert sent.put is not None
+    is_there = reply.filename == sent.put.filename or sent.put.if_exists is IfExists.RENAME
+    return is_there and (reply.skipped or reply.root == sent.root)
