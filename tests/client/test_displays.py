@@ -144,6 +144,20 @@ def test_every_display_counts() -> None:
     assert (13, 1, [second]) == (display.done, display.files_done, display.active)
 
 
+def test_what_stands_for_many_is_no_file() -> None:
+    """An item that stands for files which are items as well adds its bytes, and is not one of the files."""
+    display = Display()
+    together = Item("to", None, Phase.SENDING, counts=False)
+    display.start(together)
+    for name in "abc":
+        display.start(one := item(name, 10))
+        display.stop(one)
+        together.done += 10
+    assert (30, 3) == (display.done, display.files_done)
+    display.stop(together)
+    assert (30, 3) == (display.done, display.files_done)
+
+
 def test_rate_is_taken_over_a_window() -> None:
     """The rate follows a change within the window, and the rest is reckoned from it."""
     rate = Rate(0.0)
