@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -19,6 +20,9 @@ from ftpd.wire.messages import Check, Checked, IfExists
 
 MOST_TOLD = 10
 """Objections that are told one by one."""
+
+AHEAD = 4
+"""Pages that are asked about while the reply to one is waited for: few enough that all replies fit on their way."""
 
 FIRST_FILES = 128
 """Files of a folder that are asked about before its first byte: more would be felt where there are many small ones."""
@@ -68,6 +72,27 @@ class Preflight:
     async def ask(self, connection: Connection, page: list[Candidate]) -> None:
         """Send a page; `hear` its reply before the next one."""
         await connection.send(Check(files=[file[1:] for file in page], if_exists=self._if_exists))
+
+    async def ask_all(self, connection: Connection, pages: Iterable[list[Candidate]]) -> None:
+        """Ask page by page, and hear the replies; once it is known that the server answers, without waiting for each.
+
+        Raises:
+            FtpcError: as `hear`.
+        """
+        unheard: deque[list[Candidate]] = deque()
+        try:
+            for page in pages:
+                await self.ask(connection, page)
+                unheard.append(page)
+                if self.room is None or len(unheard) > AHEAD:
+                    await self.hear(connection, unheard.popleft())
+                if self.room is None:
+                    break
+            while unheard:
+                await self.hear(connection, unheard.popleft())
+        except RefusedError:
+            connection.is_usable = False  # other replies are still to come
+            raise
 
     async def hear(self, connection: Connection, page: list[Candidate]) -> None:
         """Read the reply to a page. A server that is too old to be asked has no objections.
@@ -191,11 +216,7 @@ async def preflight(
     asked = Preflight(if_exists)
     try:
         async with pool.connection() as connection:
-            for page in pages(candidates, _name_of, _FILE_BYTES):
-                await asked.ask(connection, page)
-                await asked.hear(connection, page)
-                if asked.room is None:
-                    break
+            await asked.ask_all(connection, pages(candidates, _name_of, _FILE_BYTES))
     except FtpcError as exc:
         if isinstance(exc, ConnectError) or not is_temporary(exc):
             raise
