@@ -213,6 +213,7 @@ class Client:
         from ftpc.transfer.repeat import Repeat
         from ftpc.transfer.tasks import Tally
         from ftpc.transfer.tree_upload import TreeUpload
+        from ftpc.transfer.walk import walk
 
         path = os.fspath(folder)
         name = remote if remote is not None else _own_name(path)
@@ -224,11 +225,57 @@ class Client:
             return await self.put(file, inner, if_exists=if_exists, preserve=preserve, progress=Parts(progress))
 
         item = Item(path, None, Phase.SENDING)
-        loader = Loader(path, base, if_exists, preserve=preserve)
+        loader = Loader(walk(path, base), if_exists, preserve=preserve)
         item.contents = loader.contents
         scout = Scout(path, base, if_exists, self._is_begun) if check else None
         repeat = Repeat(base, if_exists, preserve=preserve)
         upload = TreeUpload(loader, self._pool, put_large, Tally(item, progress, report), repeat, scout)
+        async with shown(item, progress):
+            return await upload.run()
+
+    async def put_many(
+        self,
+        files: Iterable[tuple[str, str]],
+        *,
+        if_exists: IfExists = IfExists.OVERWRITE,
+        preserve: bool = False,
+        progress: Progress | None = None,
+        report: Callable[[TreeFile], None] | None = None,
+    ) -> TreeResult:
+        """Upload files, small ones without waiting for each other's replies. When this returns, the server has them.
+
+        A file that can not be stored does not keep the others from it. Cancelling is safe: what was reported is stored,
+        of the rest some may be.
+
+        Args:
+            files: names of local files, and what they are to be called on the server.
+            if_exists: what happens to names that are taken.
+            preserve: send modification times and modes along.
+            progress: is told how it goes: of each small file when it is over, and of all of them as an item that does
+                not count.
+            report: is told what became of each file.
+
+        Raises:
+            FtpcError: the connection is lost for good. What was not reported may be stored or not.
+        """
+        from ftpc.transfer.loader import Loader
+        from ftpc.transfer.repeat import Repeat
+        from ftpc.transfer.tasks import TallyOfNamed
+        from ftpc.transfer.tree_upload import TreeUpload
+        from ftpc.transfer.walk import common_folder, named
+
+        found = [named(local, remote, self.remote_name) for local, remote in files]
+        base, prefix = common_folder(found), self.remote_folder("")
+        progress = progress or NoProgress()
+
+        async def put_large(file: str, full_name: str) -> PutResult:
+            inner = full_name.removeprefix(prefix)
+            return await self.put(file, inner, if_exists=if_exists, preserve=preserve, progress=progress)
+
+        item = Item(base or str(self.address), None, Phase.SENDING, counts=False)
+        loader = Loader(iter(found), if_exists, preserve=preserve, follows=True)
+        repeat = Repeat(base, if_exists, preserve=preserve)
+        upload = TreeUpload(loader, self._pool, put_large, TallyOfNamed(item, progress, report), repeat)
         async with shown(item, progress):
             return await upload.run()
 

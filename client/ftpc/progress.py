@@ -37,17 +37,19 @@ class Contents:
 
 
 class Item:
-    """One file on its way, or all small files of a folder. The engine changes it, a display reads it."""
+    """One file on its way, or many small ones. The engine changes it, a display reads it."""
 
-    __slots__ = ("contents", "done", "is_part", "name", "phase", "reason", "repaired", "restarted", "resumed", "total")
+    __slots__ = ("contents", "counts", "done", "name", "phase", "reason", "repaired", "restarted", "resumed", "total")
 
-    def __init__(self, name: str, total: int | None, phase: Phase) -> None:
+    def __init__(self, name: str, total: int | None, phase: Phase, *, counts: bool = True) -> None:
         self.name = name
         self.total = total
         """Bytes in all; None while nobody knows."""
         self.done = 0
         """Bytes the other side has confirmed as verified and stored (put), or that are written here (get)."""
         self.phase = phase
+        self.counts = counts
+        """Whether it is a file of the job: not if each file in it is an item as well, nor if it is in a folder."""
         self.reason = ""
         """What the server has said for which it is waiting; empty if the connection was lost."""
         self.resumed = 0
@@ -58,8 +60,6 @@ class Item:
         """Chunks that arrived damaged and were sent again."""
         self.contents: Contents | None = None
         """Of a folder: all that is in it, large files too, which are items of their own."""
-        self.is_part = False
-        """Whether it is such a large file."""
 
     @property
     def state(self) -> str:
@@ -90,7 +90,7 @@ class Parts:
 
     def start(self, item: Item) -> None:
         """See `Progress.start`."""
-        item.is_part = True
+        item.counts = False
         self._progress.start(item)
 
 

@@ -29,6 +29,11 @@ class Line:
         """Set with all that is passed on."""
         self.go = asyncio.Event()
         """Set it to let the line go on."""
+        self.turns = 0
+        """How often something was passed on after something had come the other way: no more round trips than that."""
+        self.other = self
+        """The other direction."""
+        self._is_turned = False
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on what comes, until the line ends or is cut."""
@@ -53,6 +58,8 @@ class Line:
                 self.count += len(piece)
                 self.shares[place] += len(piece)
                 self.moved.set()
+                self.turns += self._is_turned
+                self._is_turned, self.other._is_turned = False, True
         writer.write_eof()
 
     def _is_to_wait(self) -> bool:
@@ -72,6 +79,7 @@ class Proxy:
 
     def __init__(self, target: int) -> None:
         self.up, self.down = Line(), Line()
+        self.up.other, self.down.other = self.down, self.up
         self.port = 0
         self.target = target
         """The port of the server; another one counts for connections to come."""

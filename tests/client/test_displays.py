@@ -143,7 +143,7 @@ def test_large_files_of_a_folder_count_once() -> None:
     display = Display()
     display.expect(3, MIB, folders=2)
     whole, part, single = folder(12, 4 * MIB, is_whole=True, done=2), item("a", MIB, MIB), item("b", MIB, MIB)
-    part.is_part = True
+    part.counts = False
     for each in (whole, part, single):
         display.start(each)
     assert (None, "13+") == (display.total, display.files_text)  # the second folder has not begun
@@ -216,6 +216,20 @@ def test_every_display_counts() -> None:
         display.start(each)
     display.stop(first)
     assert (13, 1, [second]) == (display.done, display.files_done, display.active)
+
+
+def test_what_stands_for_many_is_no_file() -> None:
+    """An item that stands for files which are items as well adds its bytes, and is not one of the files."""
+    display = Display()
+    together = Item("to", None, Phase.SENDING, counts=False)
+    display.start(together)
+    for name in "abc":
+        display.start(one := item(name, 10))
+        display.stop(one)
+        together.done += 10
+    assert (30, 3) == (display.done, display.files_done)
+    display.stop(together)
+    assert (30, 3) == (display.done, display.files_done)
 
 
 def test_rate_is_taken_over_a_window() -> None:

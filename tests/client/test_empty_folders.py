@@ -206,7 +206,7 @@ def test_folders_are_read_as_they_are_sent(folder: Path) -> None:
     """What is read ahead of folders is bounded as it is of files, and is kept apart from the files."""
     make_folders(folder / "tree", *(f"{n % 5}/{n}" for n in range(2 * LOAD_FILES)))
     make(folder / "tree", {f"{n % 5}/{n}.txt": b"x" for n in range(LOAD_FILES)})
-    loader = Loader(str(folder / "tree"), "tree", IfExists.OVERWRITE, preserve=False)
+    loader = Loader(walk(str(folder / "tree"), "tree"), IfExists.OVERWRITE, preserve=False)
     loads = []
     while (load := loader.next()) is not None:
         assert len(load.small) + len(load.folders) <= LOAD_FILES

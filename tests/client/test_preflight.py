@@ -109,6 +109,32 @@ async def test_long_names(service: Service, client: Client, folder: Path) -> Non
     assert "and 502 more" == (await client.check([(local, name) for name in names]))[10].error.message
 
 
+async def test_pages_do_not_wait_for_each_other(service: Service, folder: Path) -> None:
+    """Once the first reply is here several more pages are asked about before the next one is."""
+    files = make(folder, *(f"{number:05}" for number in range(5 * MAX_CHECKED)))
+    async with proxied(service.port) as proxy, connected(proxy.address) as client:
+        await client.check(files[:MAX_CHECKED])
+        page, reply = proxy.up.count, proxy.down.count
+        await client.check(files[:MAX_CHECKED])
+        page, reply = proxy.up.count - page, proxy.down.count - reply
+        proxy.down.hold_at = proxy.down.count + reply + 10
+        end = proxy.up.count + 5 * page
+        checking = asyncio.create_task(client.check(files))
+        await soon(lambda: proxy.up.count >= end, "all pages are asked about after one reply")
+        proxy.down.go.set()
+        assert [] == await checking
+
+
+async def test_refusals_that_fill_the_line(service: Service, client: Client, folder: Path) -> None:
+    """Pages of which all is refused, with as many words as fit, keep nobody from reading and writing on."""
+    [(local, _)] = make(folder, "a")
+    (service.root / "file").write_bytes(b"")
+    names = [f"file/{number:0>85}" for number in range(20 * MAX_CHECKED)]
+    found = await client.check([(local, name) for name in names])
+    assert f"and {len(names) - 10} more" == found[10].error.message
+    await client.ping()
+
+
 async def test_too_little_quota(users: Users, folder: Path) -> None:
     """What does not fit together is told in one line with the figures; what is replaced counts for it."""
     files = make(folder, "a", "b", "c", "d", size=400)

@@ -163,7 +163,7 @@ async def test_contents_of_a_folder(service: Service, client: Client, folder: Pa
         def _note(self, verb: str, item: Item) -> None:
             if (found := item.contents) is not None:
                 seen.append((found.done, found.files, found.size, found.is_whole))
-            elif verb == "start" and item.is_part:
+            elif verb == "start" and not item.counts:
                 parts.append(item.name)
 
     transfer = (

@@ -11,6 +11,7 @@ from ftpc import ConnectionLostError, IfExists, IntegrityError, LocalNotFoundErr
 from ftpc.client import Client
 from ftpc.transfer.loader import LOAD_FILES, Loader
 from ftpc.transfer.tree_upload import MOST_PENDING
+from ftpc.transfer.walk import walk
 from ftpd.wire.limits import SMALL_FILE
 from tests.client.command import Ftpc
 from tests.client.proxy import Proxy
@@ -179,7 +180,7 @@ async def test_no_such_folder(client: Client, folder: Path) -> None:
 def test_the_folder_is_read_as_it_is_sent(folder: Path) -> None:
     """What is read ahead is bounded: by files, and by their bytes."""
     make(folder / "tree", {str(n): b"" for n in range(2 * LOAD_FILES)} | {f"x/{n}": b"x" * 60_000 for n in range(20)})
-    loader = Loader(str(folder / "tree"), "tree", IfExists.OVERWRITE, preserve=False)
+    loader = Loader(walk(str(folder / "tree"), "tree"), IfExists.OVERWRITE, preserve=False)
     loads = []
     while (load := loader.next()) is not None:
         assert len(load.small) <= LOAD_FILES < MOST_PENDING

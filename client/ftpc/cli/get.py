@@ -128,7 +128,7 @@ async def _get_tree(
             terminal.say(f"{client.address}/{file.remote} -> {file.local}, {file.size} bytes")
 
     done = await client.get_tree(remote, target, preserve=args.preserve, progress=progress, report=report)
-    return Outcome(done.size, done.files, done.resumed, errors=done.errors)
+    return Outcome.of_many(done, [(None, error) for error in done.errors])
 
 
 def _make_folder(folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple, Self, TypeVar
 from ftpc.cli.exits import Exit, exit_of_all
 from ftpc.cli.terminal import Terminal
 from ftpc.errors import FtpcError, PipeClosedError
-from ftpc.results import Objection, PutResult
+from ftpc.results import Objection, PutResult, TreeResult
 from ftpc.ui.base import Display
 from ftpc.ui.text import count_text, rate_text, seconds_text, size_text
 
@@ -28,8 +28,8 @@ class Outcome(NamedTuple):
     identical: int = 0
     """Those of them that the server has already, the same to the last byte."""
     identical_size: int = 0
-    errors: Sequence[FtpcError] = ()
-    """What is wrong with files of a folder."""
+    errors: Sequence[tuple[str | None, FtpcError]] = ()
+    """What is wrong with files, and with which; None for those of a folder, which is said of all together."""
     folders: int = 0
     """Folders that were made by themselves, having no files."""
     end: str = ""
@@ -42,6 +42,12 @@ class Outcome(NamedTuple):
             same = result.size if result.identical else 0
             return cls(files=0, skipped=1, identical=result.identical, identical_size=same)
         return cls(size=result.size, resumed=result.resumed)
+
+    @classmethod
+    def of_many(cls, done: TreeResult, errors: Sequence[tuple[str | None, FtpcError]], end: str = "") -> Self:
+        """Give that of many files."""
+        keys = ("size", "files", "resumed", "skipped", "identical", "identical_size", "folders")
+        return cls(**{key: getattr(done, key) for key in keys}, errors=errors, end=end)
 
 
 async def run_job(
@@ -80,15 +86,15 @@ async def run_job(
     for task, error in zip(failed, errors, strict=True):
         terminal.complain(error, name=str(task))
     for outcome in outcomes:
-        errors += outcome.errors
+        errors += [error for _, error in outcome.errors]
         _tell_of_folder(outcome, terminal)
     _sum_up(outcomes, errors, time.monotonic() - started, terminal)
     return exit_of_all(errors)
 
 
 def _tell_of_folder(outcome: Outcome, terminal: Terminal) -> None:
-    for error in outcome.errors:
-        terminal.complain(error)
+    for name, error in outcome.errors:
+        terminal.complain(error, name=name)
     if outcome.end:
         terminal.say(outcome.end)
 

@@ -1,6 +1,8 @@
 """`ftpc put`: upload files, or standard input."""
 
 import contextlib
+import os
+import stat
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -19,11 +21,12 @@ from ftpc.cli.options import (
 )
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
-from ftpc.errors import LocalFileError
+from ftpc.errors import FtpcError, LocalFileError
 from ftpc.progress import Progress
-from ftpc.results import PutResult, TreeFile
+from ftpc.results import PutResult, TreeFile, TreeResult
 from ftpc.ui.text import count_text, size_text
 from ftpd.arguments import Parser
+from ftpd.wire.limits import SMALL_FILE
 from ftpd.wire.messages import IfExists
 
 EXAMPLES = """\
@@ -70,24 +73,32 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
         make_parser("put").error("--as names one file; use --to DIR for several")
     if "-" in files and args.name is None:
         make_parser("put").error("standard input has no name; give it one with --as NAME")
-    refuse_twins("put", [_own_name(file) for file in files], files)
+    names = [_own_name(file) for file in files]
+    refuse_twins("put", names, files)
     if "-" in files and sys.stdin is not None and sys.stdin.isatty():
         terminal.say("ftpc: reading what you type; end it with Ctrl-D on a line of its own")
-    folders = {file for file in files if args.recursive and _is_folder(file)}
-    plain = [file for file in files if file != "-" and not _is_folder(file)]
+    full_names = [f"{args.to or ''}/{name}" for name in names] if args.name is None else [args.name]
+    remotes = dict(zip(files, full_names, strict=True))
+    found = {file: one for file in files if (one := _look_at(file)) is not None}
+    folders = {file for file, one in found.items() if stat.S_ISDIR(one.st_mode)}
     if len(files) > 1:
-        names = [(file, _remote_name(file, args)) for file in plain]
-        if objections := await client.check(names, if_exists=args.if_exists):
+        plain = [(file, remote) for file, remote in remotes.items() if file not in folders]
+        if objections := await client.check(plain, if_exists=args.if_exists):
             return refuse_job(objections, terminal)
     display = pick_display(args.progress, terminal)
-    display.expect(len(files), _size(plain) if "-" not in files else None, len(folders))
+    size = None if "-" in files else sum(one.st_size for file, one in found.items() if file not in folders)
+    display.expect(len(files), size, len(folders) if args.recursive else 0)
+    small = {file: remotes[file] for file, one in found.items() if _is_small(one)}
+    first = next(iter(small), None)
+    jobs = [file for file in files if file not in small or file == first]
 
     async def put(file: str, progress: Progress) -> Outcome:
-        remote = _remote_name(file, args)
-        kind = _put_tree if file in folders else _put_file
-        return await kind(file, remote, args, client, terminal, progress)
+        if file == first and len(small) > 1:
+            return await _put_small(small, args, client, terminal, progress)
+        kind = _put_tree if args.recursive and file in folders else _put_file
+        return await kind(file, remotes[file], args, client, terminal, progress)
 
-    return await run_job(files, put, args.jobs, terminal, display)
+    return await run_job(jobs, put, args.jobs, terminal, display)
 
 
 async def _put_file(
@@ -95,11 +106,42 @@ async def _put_file(
 ) -> Outcome:
     source = _standard_input() if file == "-" else file
     result = await client.put(source, remote, if_exists=args.if_exists, preserve=args.preserve, progress=progress)
+    _tell_of_file(file, remote, result, args, client, terminal)
+    return Outcome.of_put(result)
+
+
+async def _put_small(
+    files: dict[str, str], args: Namespace, client: Client, terminal: Terminal, progress: Progress
+) -> Outcome:
+    """Upload small files, by their remote names. What ends them ends each that is not done."""
+    left, done = dict(files), TreeResult()
+    errors: list[tuple[str | None, FtpcError]] = []
+
+    def report(file: TreeFile) -> None:
+        remote = left.pop(file.local)
+        done.add(file)
+        if file.error is not None:
+            errors.append((file.local, file.error))
+        else:
+            result = PutResult(*file[1:5], file.resumed, identical=file.identical)
+            _tell_of_file(file.local, remote, result, args, client, terminal)
+
+    try:
+        await client.put_many(
+            files.items(), if_exists=args.if_exists, preserve=args.preserve, progress=progress, report=report
+        )
+    except FtpcError as exc:
+        errors += [(file, exc) for file in left]
+    return Outcome.of_many(done, errors)
+
+
+def _tell_of_file(
+    file: str, remote: str, result: PutResult, args: Namespace, client: Client, terminal: Terminal
+) -> None:
     tell_of_put(file, result, client, terminal)
     is_told = terminal.json or terminal.verbose or result.skipped
-    if not is_told and result.remote != client.remote_name(remote):
+    if not is_told and args.if_exists is IfExists.RENAME and result.remote != client.remote_name(remote):
         terminal.say(f"{file}: stored as {result.remote}")
-    return Outcome.of_put(result)
 
 
 async def _put_tree(
@@ -121,17 +163,7 @@ async def _put_tree(
     if done.is_ended:
         stays = f"what is stored of it stays: {count_text(done.files, 'file')}" if done.files else "nothing was sent"
         end = f"{folder}: given up for that, without a look at the rest; {stays}"
-    return Outcome(
-        size=done.size,
-        files=done.files,
-        resumed=done.resumed,
-        skipped=done.skipped,
-        identical=done.identical,
-        identical_size=done.identical_size,
-        errors=done.errors,
-        folders=done.folders,
-        end=end,
-    )
+    return Outcome.of_many(done, [(None, error) for error in done.errors], end)
 
 
 def _tell_of(file: TreeFile, client: Client, terminal: Terminal) -> None:
@@ -173,18 +205,22 @@ def _skipped(local: str, remote: str, *, is_same: bool) -> str:
     return f"{local}: {why}"
 
 
-def _is_folder(file: str) -> bool:
-    with contextlib.suppress(OSError, ValueError):
-        return Path(file).is_dir()
-    return False
+def _look_at(file: str) -> os.stat_result | None:
+    """Look at what is to be sent; what can not be looked at fails in its turn."""
+    if file != "-":
+        with contextlib.suppress(OSError, ValueError):
+            return os.stat(file)  # noqa: PTH116 (there may be thousands)
+    return None
 
 
-def _remote_name(file: str, args: Namespace) -> str:
-    name: str | None = args.name
-    return name if name is not None else f"{args.to or ''}/{_own_name(file)}"
+def _is_small(found: os.stat_result) -> bool:
+    return stat.S_ISREG(found.st_mode) and found.st_size <= SMALL_FILE
 
 
 def _own_name(file: str) -> str:
+    name = os.path.basename(file)  # noqa: PTH119 (there may be thousands)
+    if name not in {"", ".", ".."}:
+        return name
     path = Path(file)
     return path.name if path.name not in {"", ".."} else path.resolve().name
 
@@ -193,12 +229,3 @@ def _standard_input() -> int:
     if sys.stdin is None:
         raise LocalFileError("standard input: it is closed")
     return sys.stdin.fileno()
-
-
-def _size(files: list[str]) -> int:
-    """Add up what is to be sent of files; what can not be looked at fails in its turn."""
-    size = 0
-    for file in files:
-        with contextlib.suppress(OSError, ValueError):
-            size += Path(file).stat().st_size
-    return size

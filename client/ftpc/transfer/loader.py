@@ -1,14 +1,15 @@
-"""Reading a folder that is uploaded, and the small files in it, a load at a time."""
+"""Reading what is uploaded, a folder or files that were named, and the small files of it, a load at a time."""
 
 import os
 import stat
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from ftpc.errors import ChangedError, FtpcError, LocalFileError
+from ftpc.errors import ChangedError, FtpcError
 from ftpc.files import local_error
 from ftpc.progress import Contents
 from ftpc.results import TreeFile
-from ftpc.transfer.walk import Local, walk
+from ftpc.transfer.walk import Local
 from ftpd.wire.digests import tree_of
 from ftpd.wire.limits import KIB, SMALL_FILE
 from ftpd.wire.messages import IfExists, Made, Mkdir, Put, Stored, encode_request
@@ -37,25 +38,30 @@ class Sent(NamedTuple):
 
 
 class Load(NamedTuple):
-    """What one look at the folder has brought."""
+    """What one look at what there is to send has brought."""
 
     small: list[Sent]
     folders: list[Sent]
     """Behind the small files and not between them: the server stores files together that nothing parts."""
     large: list[Local]
+    """What goes by itself: large files, and what turns out to be none."""
     other: list[TreeFile]
     """What can not be sent."""
 
 
 class Loader:
-    """Reads a folder, and the small files in it. Used by one thread at a time."""
+    """Reads the small files of what was found. Used by one thread at a time."""
 
-    def __init__(self, folder: str, remote: str, if_exists: IfExists, *, preserve: bool) -> None:
+    def __init__(
+        self, found: Iterator[Local | TreeFile], if_exists: IfExists, *, preserve: bool, follows: bool = False
+    ) -> None:
+        """Read what is found; with `follows` also what symbolic links lead to."""
+        self._found = found
+        self._flags = _READ_ONLY if follows else _READ_ONLY | getattr(os, "O_NOFOLLOW", 0)
         self._if_exists = if_exists
         self._preserve = preserve
         self.is_repeatable = if_exists in {IfExists.OVERWRITE, IfExists.SKIP}
         """Whether a file may be sent again of which nobody knows whether it was stored."""
-        self._found = walk(folder, remote)
         self.contents = Contents()
         """What was found so far."""
 
@@ -94,15 +100,15 @@ class Loader:
         return 0
 
     def _read(self, local: Local) -> Sent | int:
-        """Read a file; give its size if it is not small."""
-        fd = os.open(local.path, _READ_ONLY)
+        """Read a file; give its size if it is not small, or none that could be read at once."""
+        fd = os.open(local.path, self._flags)
         try:
             before = os.fstat(fd)
-            if not stat.S_ISREG(before.st_mode):
-                raise LocalFileError(f"{local.path}: not a regular file; only files can be sent")
-            if before.st_size > SMALL_FILE:
+            if not stat.S_ISREG(before.st_mode) or before.st_size > SMALL_FILE:
                 return before.st_size
             data = os.read(fd, before.st_size + 1)
+            if data and not before.st_size:  # as those of /proc
+                return before.st_size
             after = os.fstat(fd)
         finally:
             os.close(fd)
@@ -116,7 +122,7 @@ class Loader:
         return Sent(local, tree.root, encode_request(request) + data, request)
 
 
-_READ_ONLY = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+_READ_ONLY = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)
 
 
 def failed(local: Local, error: FtpcError) -> TreeFile:

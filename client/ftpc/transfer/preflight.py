@@ -1,8 +1,9 @@
 """What speaks against uploads, asked of the server before a byte of any of them is sent."""
 
 import contextlib
+import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from ftpc.connection import Connection
@@ -14,10 +15,14 @@ from ftpc.transfer.retry import is_temporary
 from ftpc.transfer.walk import Local, walk
 from ftpd.payload.workers import Workers
 from ftpd.wire.errors import ErrorCode
+from ftpd.wire.limits import SMALL_PUT
 from ftpd.wire.messages import Check, Checked, IfExists
 
 MOST_TOLD = 10
 """Objections that are told one by one."""
+
+AHEAD = 4
+"""Pages that are asked about while the reply to one is waited for: few enough that all replies fit on their way."""
 
 FIRST_FILES = 128
 """Files of a folder that are asked about before its first byte: more would be felt where there are many small ones."""
@@ -43,7 +48,8 @@ IsBegun = Callable[[str, str], bool]
 
 
 def _candidate(local: str, remote: str, is_begun: IsBegun) -> Candidate:
-    return Candidate(local, remote, None if is_begun(local, remote) else Path(local).stat().st_size)
+    size = os.stat(local).st_size  # noqa: PTH116 (there may be thousands)
+    return Candidate(local, remote, None if size > SMALL_PUT and is_begun(local, remote) else size)
 
 
 def _name_of(file: Candidate) -> str:
@@ -66,6 +72,27 @@ class Preflight:
     async def ask(self, connection: Connection, page: list[Candidate]) -> None:
         """Send a page; `hear` its reply before the next one."""
         await connection.send(Check(files=[file[1:] for file in page], if_exists=self._if_exists))
+
+    async def ask_all(self, connection: Connection, pages: Iterable[list[Candidate]]) -> None:
+        """Ask page by page, and hear the replies; once it is known that the server answers, without waiting for each.
+
+        Raises:
+            FtpcError: as `hear`.
+        """
+        unheard: deque[list[Candidate]] = deque()
+        try:
+            for page in pages:
+                await self.ask(connection, page)
+                unheard.append(page)
+                if self.room is None or len(unheard) > AHEAD:
+                    await self.hear(connection, unheard.popleft())
+                if self.room is None:
+                    break
+            while unheard:
+                await self.hear(connection, unheard.popleft())
+        except RefusedError:
+            connection.is_usable = False  # other replies are still to come
+            raise
 
     async def hear(self, connection: Connection, page: list[Candidate]) -> None:
         """Read the reply to a page. A server that is too old to be asked has no objections.
@@ -189,11 +216,7 @@ async def preflight(
     asked = Preflight(if_exists)
     try:
         async with pool.connection() as connection:
-            for page in pages(candidates, _name_of, _FILE_BYTES):
-                await asked.ask(connection, page)
-                await asked.hear(connection, page)
-                if asked.room is None:
-                    break
+            await asked.ask_all(connection, pages(candidates, _name_of, _FILE_BYTES))
     except FtpcError as exc:
         if isinstance(exc, ConnectError) or not is_temporary(exc):
             raise

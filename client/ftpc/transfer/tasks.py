@@ -27,7 +27,7 @@ def first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 class Tally:
-    """Counts and reports what becomes of the files of a folder."""
+    """Counts and reports what becomes of many files."""
 
     def __init__(self, item: Item, progress: Progress, report: Callable[[TreeFile], None] | None) -> None:
         self.item = item
@@ -47,6 +47,20 @@ class Tally:
     def take_small(self, files: Iterable[TreeFile]) -> None:
         """Take note of small files, which count for the item."""
         for file in files:
+            self.item.done += file.size
+            self.take(file)
+        self.progress.update(self.item)
+
+
+class TallyOfNamed(Tally):
+    """Counts and reports what becomes of files that were named one by one, each of which is an item of its own."""
+
+    def take_small(self, files: Iterable[TreeFile]) -> None:
+        """See `Tally.take_small`. Each is shown when it is over, all together while they are on their way."""
+        for file in files:
+            each = Item(file.remote, file.size if file.error is None else None, self.item.phase)
+            self.progress.start(each)
+            self.progress.stop(each)
             self.item.done += file.size
             self.take(file)
         self.progress.update(self.item)

@@ -1,4 +1,5 @@
-"""Uploading a folder: small files and empty folders without waiting for replies, large files by themselves.
+"""Uploading many files, a folder or files that are named: small ones and empty folders without waiting for replies,
+large ones by themselves.
 
 One thread reads the folder and the files, ahead of the network by a bounded number of files; so the first bytes leave
 before the folder has been read, and a million files take no more memory than a thousand.
@@ -18,10 +19,11 @@ from ftpc.transfer.loader import Load, Loader, Sent, failed
 from ftpc.transfer.preflight import Scout
 from ftpc.transfer.repeat import Probe, Question, Repeat
 from ftpc.transfer.retry import is_temporary, persist
+from ftpc.transfer.shipment import MISHEARD
 from ftpc.transfer.tasks import Tally, errors_of_a_group
 from ftpc.transfer.walk import Local
 from ftpd.wire.errors import ErrorCode
-from ftpd.wire.messages import Made, Reply, Stored
+from ftpd.wire.messages import IfExists, Made, Reply, Stored
 
 MOST_LARGE = 8
 """Large files that are waiting for a connection while small ones go on."""
@@ -36,7 +38,7 @@ NO_FOLDERS = "a folder without files, and the server is too old to make it"
 
 
 class TreeUpload:
-    """A folder on its way to a server."""
+    """Many files on their way to a server."""
 
     def __init__(
         self,
@@ -74,7 +76,7 @@ class TreeUpload:
         self._room_again = asyncio.Event()
 
     async def run(self) -> TreeResult:
-        """Send the folder; go on over another connection if one is lost.
+        """Send all; go on over another connection if one is lost.
 
         Raises:
             FtpcError: the connection is lost for good.
@@ -92,8 +94,7 @@ class TreeUpload:
         try:
             with errors_of_a_group():
                 async with asyncio.TaskGroup() as large:
-                    retries = self._pool.retries if self._loader.is_repeatable else 0
-                    await persist(attempt, retries, self._tally.item, self._tally.progress)
+                    await persist(attempt, self._pool.retries, self._tally.item, self._tally.progress)
         finally:
             self._pool.alarms.discard(self._room_again)
             if self._scouting is not None:
@@ -110,9 +111,22 @@ class TreeUpload:
                         await self._scout.ask(connection, self._pool.workers)
                     group.create_task(self._read_replies(connection))
                     await self._send(connection, large)
-        except BaseException:
+        except BaseException as exc:
             connection.is_usable = False
+            if isinstance(exc, FtpcError) and not self._loader.is_repeatable and not connection.was_turned_away:
+                self._give_up(exc)
             raise
+
+    def _give_up(self, error: FtpcError) -> None:
+        """Do not send again what may be stored, and would find its name taken by itself."""
+        pending, self._pending = self._pending, deque()
+        lost: list[TreeFile] = []
+        for sent in pending:
+            if isinstance(sent, Sent) and sent.put is not None:
+                lost.append(failed(sent.local, error))
+            else:
+                self._pending.append(sent)
+        self._tally.take_small(lost)
 
     async def _send(self, connection: Connection, large: asyncio.TaskGroup) -> None:
         await self._begin(connection)
@@ -258,7 +272,11 @@ class TreeUpload:
             pending = self._pending[0]
             if isinstance(pending, Sent):
                 self._pending.popleft()
-                yield self._judge(pending, reply)
+                if self._is_damaged(pending, reply):
+                    self._large.append(pending.local)  # which tries again, by itself
+                    self._room_again.set()
+                else:
+                    yield self._judge(pending, reply)
             elif isinstance(pending, Question):
                 there = self._take_answer(pending, reply)
                 self._pending.popleft()
@@ -273,6 +291,14 @@ class TreeUpload:
         self._other += other
         return [TreeFile(*sent.local[:2], sent.size, sent.root, skipped=True) for sent in there]
 
+    def _is_damaged(self, sent: Sent, reply: Reply | RefusedError) -> bool:
+        """Tell whether a file has to be sent again because it, or what was said of it, was damaged on its way."""
+        if sent.put is None or not self._loader.is_repeatable:
+            return False
+        if isinstance(reply, RefusedError):
+            return reply.code == ErrorCode.INTEGRITY or reply.code in MISHEARD
+        return not _is_right(sent, reply)
+
     def _judge(self, sent: Sent, reply: Reply | RefusedError) -> TreeFile:
         path, remote, is_folder = sent.local
         if isinstance(reply, RefusedError):
@@ -282,10 +308,18 @@ class TreeUpload:
         if isinstance(reply, Made):
             return TreeFile(path, remote, 0, is_folder=True)
         assert isinstance(reply, Stored)
-        if not reply.skipped and reply.root != sent.root:
+        if not _is_right(sent, reply):
             return failed(sent.local, IntegrityError(f"{path}: the server stored something else"))
         return TreeFile(path, reply.filename, reply.filesize, reply.root, reply.skipped)
 
     async def _change(self) -> None:
         self._changed.clear()
         await self._changed.wait()
+
+
+def _is_right(sent: Sent, reply: Reply) -> bool:
+    """Tell whether what is stored is what was sent, where it was meant to go."""
+    assert isinstance(reply, Stored)
+    assert sent.put is not None
+    is_there = reply.filename == sent.put.filename or sent.put.if_exists is IfExists.RENAME
+    return is_there and (reply.skipped or reply.root == sent.root)

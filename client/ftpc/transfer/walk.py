@@ -1,7 +1,8 @@
-"""What there is to send in a local folder and below."""
+"""What there is to send: in a local folder and below, or of files that are named one by one."""
 
 import os
-from collections.abc import Iterator
+import posixpath
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from ftpc.errors import FtpcError, LocalFileError, RemoteNameError
@@ -11,11 +12,25 @@ from ftpd.wire.paths import BadPathError, RemotePath
 
 
 class Local(NamedTuple):
-    """A file in the folder, or a folder that nothing in it would make."""
+    """A file, or a folder that nothing in it would make."""
 
     path: str
     remote: str
     is_folder: bool = False
+
+
+def named(local: str, remote: str, full_name: Callable[[str], str]) -> Local | TreeFile:
+    """Find a file by its name; or tell what becomes of it, if no server has such a name as it is to get."""
+    try:
+        return Local(local, full_name(remote))
+    except RemoteNameError as exc:
+        return TreeFile(local, remote, 0, error=exc)
+
+
+def common_folder(files: Iterable[Local | TreeFile]) -> str:
+    """Give the remote folder that all files are in or below; "" is the root."""
+    folders = {file.remote.rpartition("/")[0] for file in files if isinstance(file, Local)}
+    return posixpath.commonpath(folders) if folders else ""
 
 
 def walk(folder: str, remote: str) -> Iterator[Local | TreeFile]:

@@ -85,7 +85,7 @@ class Display:
         self._finished_bytes += item.done
         self._finished_totals += item.total or 0
         self.active.remove(item)
-        self._finished_files += not item.is_part and item.contents is None
+        self._finished_files += item.counts and item.contents is None
 
     def open(self) -> None:
         """Begin to show."""

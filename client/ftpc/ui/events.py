@@ -31,7 +31,8 @@ class EventDisplay(Display):
     def start(self, item: Item) -> None:
         """See `Progress.start`."""
         super().start(item)
-        write_json(self._stream, event="start", name=item.name, size=item.total)
+        if item.counts or item.contents is not None or item.total is not None:  # else each file in it has its own
+            write_json(self._stream, event="start", name=item.name, size=item.total)
 
     def update(self, item: Item) -> None:
         """See `Progress.update`."""
