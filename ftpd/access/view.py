@@ -134,8 +134,9 @@ class View(Store):
 
     async def make_folder(self, path: RemotePath) -> bool:
         """See `Store.make_folder`."""
-        if path.parts:
-            self._check(path, Right.WRITE)
+        if not path.parts:  # always there, if only for its user: the first upload makes it
+            return False
+        self._check(path, Right.WRITE)
         with self._errors():
             return await self._store.make_folder(self._full(path))
 

@@ -184,6 +184,7 @@ async def test_home_that_is_not_there_yet(held: Rights) -> None:
     view = View(store, somebody({"": held}))
     assert EntryType.DIRECTORY is (await view.stat(at("")))[0].type
     assert [] == await listed(view, "")
+    assert not await view.make_folder(at(""))
     assert ErrorCode.NOT_FOUND is (await asked(store.list(at(HOME), long=True))).code
 
 
