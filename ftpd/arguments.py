@@ -36,8 +36,8 @@ class Parser(argparse.ArgumentParser):
         known, name = self._option_string_actions, argument.partition("=")[0]
         if name.startswith("--"):
             return "" if name in known else name
-        if not argument.startswith("-") or self._negative_number_matcher.match(argument):
-            return ""
+        if not argument.startswith("-") or " " in argument or self._negative_number_matcher.match(argument):
+            return ""  # argparse takes what has a space in it for a name, or a value
         for letter in argument[1:]:
             if (action := known.get(f"-{letter}")) is None:
                 return f"-{letter}"

@@ -28,7 +28,11 @@ def read_secret(question: str) -> str:
     """
     if can_ask():
         return ask_secret(question)
-    return sys.stdin.readline().strip("\r\n") if sys.stdin is not None else ""
+    try:
+        with _signals_at_once():
+            return sys.stdin.readline().strip("\r\n") if sys.stdin is not None else ""
+    except KeyboardInterrupt:
+        raise AbandonedError from None
 
 
 def ask_secret(question: str) -> str:

@@ -174,8 +174,14 @@ class Client:
         """
         from ftpc.transfer.preflight import preflight
 
-        names = [(local, self.remote_name(remote)) for local, remote in files]
-        return await preflight(self._pool, names, if_exists, self._is_begun)
+        names: list[tuple[str, str]] = []
+        objections: list[Objection] = []
+        for local, remote in files:
+            try:
+                names.append((local, self.remote_name(remote)))
+            except RemoteNameError as exc:
+                objections.append(Objection(local, exc))
+        return objections + await preflight(self._pool, names, if_exists, self._is_begun)
 
     async def put_tree(  # noqa: PLR0913 (all but the first have defaults, and are given by name)
         self,

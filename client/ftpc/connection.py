@@ -43,7 +43,14 @@ STREAMS = 8
 measured that 16 are worse again."""
 
 
-_LAST = {ErrorCode.BAD_FRAME, ErrorCode.TIMEOUT, ErrorCode.GOING_AWAY, ErrorCode.UNAUTHORIZED}
+_LAST = {
+    ErrorCode.BAD_FRAME,
+    ErrorCode.TIMEOUT,
+    ErrorCode.GOING_AWAY,
+    ErrorCode.UNAUTHORIZED,
+    ErrorCode.INTERNAL,
+    ErrorCode.TLS_REQUIRED,
+}
 """Refusals after which the server may have closed the connection: whoever comes next needs another one."""
 
 
@@ -209,7 +216,10 @@ class Connection:
             found = find_frame(data, place) if len(replies) < len(kinds) else None
             if found is None:
                 return None
-            replies.append(self._understand(found[0], kinds[len(replies)]))
+            try:
+                replies.append(self._understand(found[0], kinds[len(replies)]))
+            except FtpcError:  # of what was understood before it nothing is lost: whoever reads on finds the same
+                return None
             return found[1]
 
         async with self.patience():

@@ -5,6 +5,7 @@ import contextlib
 import os
 import secrets
 import stat
+import time
 from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
@@ -22,6 +23,9 @@ from ftpd.wire.errors import FtpdError
 
 PIECE = 2**18
 """Bytes read from a pipe at once at the most; a pipe rarely holds more than 64 KiB."""
+
+SETTLED_NS = 20_000_000
+"""How long after its time of change a file may still be written to by whoever has set it."""
 
 
 @contextlib.contextmanager
@@ -85,9 +89,12 @@ class LocalSource(FileSource):
         """Read the whole file, if it is small."""
         with local_errors(self.path):
             data = await self.load(0, self.size, None, copy=True)
-            if not self.size and os.pread(self._file.fileno(), 1, 0):
+            fd = self._file.fileno()
+            if not self.size and os.pread(fd, 1, 0):
                 raise LocalFileError(f"{self.path}: it has bytes, but says that it has none; send it through a pipe")
-        assert data is not None
+            assert data is not None
+            if await self.workers.disk(is_torn, fd, data, self.state.ctime_ns):
+                raise self.changed()
         return data
 
     async def leaf(self, offset: int, size: int) -> bytes:
@@ -134,6 +141,23 @@ class LocalSource(FileSource):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def is_torn(fd: int, data: Buffer, ctime_ns: int) -> bool:
+    """Tell whether what was read of a file may be of two versions, though its size and time of modification stayed.
+
+    A write sets the times when it begins, so one that was under way shows only in the bytes: those of a file that has
+    just changed are looked at once more. And a program can set back `st_mtime`, but not `st_ctime`.
+
+    Raises:
+        OSError: it can not be read.
+    """
+    found = os.fstat(fd).st_ctime_ns
+    age = time.time_ns() - found
+    if found == ctime_ns and not 0 <= age < SETTLED_NS:
+        return False
+    time.sleep(max(0, min(SETTLED_NS - age, SETTLED_NS)) / 1e9)
+    return os.pread(fd, len(data) + 1, 0) != data
 
 
 class PipeSource:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ftpc.errors import FtpcError, RefusedError
+    from ftpc.errors import FtpcError
 
 
 class PutResult(NamedTuple):
@@ -34,7 +34,7 @@ class Objection(NamedTuple):
 
     local: str | None
     """The file; None if it is all of them together."""
-    error: "RefusedError"
+    error: "FtpcError"
 
 
 class TreeFile(NamedTuple):

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Self, TypeVar
 
@@ -93,8 +94,9 @@ async def run_job(
 
 
 def _tell_of_folder(outcome: Outcome, terminal: Terminal) -> None:
-    for name, error in outcome.errors:
-        terminal.complain(error, name=name)
+    files = Counter(id(error) for _, error in outcome.errors)
+    for name, error in outcome.errors:  # one that is about many files is said once, and programs are told of each
+        terminal.complain(error, name=name, files=files.pop(id(error), 0))
     if outcome.end:
         terminal.say(outcome.end)
 

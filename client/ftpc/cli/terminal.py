@@ -56,11 +56,16 @@ class Terminal:
         """Tell something that is about the command and no file, unless the user wants quiet."""
         self.say(f"ftpc: {line}")
 
-    def complain(self, error: FtpcError, name: str | None = None) -> None:
-        """Tell of an error in one line, and to programs as an object with the name of what it was about."""
+    def complain(self, error: FtpcError, name: str | None = None, files: int = 1) -> None:
+        """Tell of an error in one line, and to programs as an object with the name of what it was about.
+
+        If it is about many files people are told how many; with none they have been told already.
+        """
         from ftpc.ui.text import safe_text
 
-        self.print(f"ftpc: {safe_text(error.message)}")
+        if files:
+            many = f"; {files:,} files are not stored, or nobody knows" if files > 1 else ""
+            self.print(f"ftpc: {safe_text(error.message)}{many}")
         if self.json:
             facts = error.facts if isinstance(error, RefusedError) else {}
             self.json_data(event="error", name=name, error={**facts, "code": error.code, "message": error.message})

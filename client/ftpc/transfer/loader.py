@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ftpc.errors import ChangedError, FtpcError
-from ftpc.files import local_error
+from ftpc.files import is_torn, local_error
 from ftpc.progress import Contents
 from ftpc.results import TreeFile
 from ftpc.transfer.walk import Local
@@ -110,9 +110,11 @@ class Loader:
             if data and not before.st_size:  # as those of /proc
                 return before.st_size
             after = os.fstat(fd)
+            has_changed = (len(data), before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+            has_changed = has_changed or is_torn(fd, data, before.st_ctime_ns)
         finally:
             os.close(fd)
-        if (len(data), before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        if has_changed:
             raise ChangedError(f"{local.path}: the file changed while it was being read; nothing was sent")
         tree = tree_of(data)
         request = Put(filename=local.remote, filesize=len(data), blake3=tree.leaf(0).hex(), if_exists=self._if_exists)

@@ -29,6 +29,8 @@ class Question(NamedTuple):
 
     files: list[Sent]
     frame: bytes
+    was_sent: bool = False
+    """Whether they were sent all the same, over a connection that was lost since."""
     kind: type[Twins] = Twins
 
 
@@ -59,8 +61,12 @@ class Repeat:
         new: list[Sent] = []
         for file in files:
             (new if self._absent and self._is_absent(file) else asked).append(file)
-        cut = pages(asked, lambda file: file.local.remote, _FILE_BYTES)
-        return [Question(page, encode_request(self._request(page))) for page in cut], new
+        return self.ask(asked), new
+
+    def ask(self, files: list[Sent], *, was_sent: bool = False) -> list[Question]:
+        """Give the questions whether files are there."""
+        cut = pages(files, lambda file: file.local.remote, _FILE_BYTES)
+        return [Question(page, encode_request(self._request(page)), was_sent) for page in cut]
 
     def judge(self, question: Question, reply: Reply | RefusedError) -> tuple[list[Sent], list[Sent]]:
         """Give the files that are there, and those that have to be sent.

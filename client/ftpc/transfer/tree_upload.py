@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 from ftpc.connection import Connection
-from ftpc.errors import FtpcError, IntegrityError, RefusedError
+from ftpc.errors import ConnectionLostError, FtpcError, IntegrityError, RefusedError
 from ftpc.pool import Pool
 from ftpc.results import Objection, PutResult, TreeFile, TreeResult
 from ftpc.transfer.loader import Load, Loader, Sent, failed
@@ -64,6 +64,8 @@ class TreeUpload:
         """Files in those questions."""
         self._other: list[Sent] = []
         """Files that were asked about, and are to be sent."""
+        self._again: set[str] = set()
+        """Those of them that were sent before, over a connection that was lost: perhaps they are stored."""
         self._large: deque[Local] = deque()
         self._load: Load | None = None
         self._is_read = False
@@ -113,20 +115,17 @@ class TreeUpload:
                     await self._send(connection, large)
         except BaseException as exc:
             connection.is_usable = False
-            if isinstance(exc, FtpcError) and not self._loader.is_repeatable and not connection.was_turned_away:
+            if connection.was_turned_away:  # nothing that was sent was looked at
+                files, self._pending = _parted(self._pending)
+                self._other = files + self._other
+            elif isinstance(exc, FtpcError) and not self._loader.is_repeatable:
                 self._give_up(exc)
             raise
 
     def _give_up(self, error: FtpcError) -> None:
         """Do not send again what may be stored, and would find its name taken by itself."""
-        pending, self._pending = self._pending, deque()
-        lost: list[TreeFile] = []
-        for sent in pending:
-            if isinstance(sent, Sent) and sent.put is not None:
-                lost.append(failed(sent.local, error))
-            else:
-                self._pending.append(sent)
-        self._tally.take_small(lost)
+        files, self._pending = _parted(self._pending)
+        self._tally.take_small([_in_doubt(file.local, error.message) for file in files])
 
     async def _send(self, connection: Connection, large: asyncio.TaskGroup) -> None:
         await self._begin(connection)
@@ -147,6 +146,11 @@ class TreeUpload:
         """Ask what is to be known first, or go on with what another connection has left."""
         if not self._pending and self._repeat.probe is not None and not self._repeat.is_heard:
             self._pending.append(self._repeat.probe)
+        # Files that were sent already may be stored: that is asked, so that none finds its name taken by itself.
+        files, rest = _parted(self._pending)
+        questions = self._repeat.ask(files, was_sent=True)
+        self._asked += len(files)
+        self._pending = deque([*questions, *rest])
         if self._pending:
             await self._write(connection, [*self._pending])
         # On a long path the answers are not waited for: what is sent before they come costs less than a round trip.
@@ -267,12 +271,12 @@ class TreeUpload:
 
     def _judge_all(self, replies: Iterable[Reply | RefusedError]) -> Iterator[TreeFile]:
         for reply in replies:
-            if isinstance(reply, RefusedError) and is_temporary(reply):
-                raise reply  # about the connection, or to be tried again: the file stays pending
             pending = self._pending[0]
+            if isinstance(reply, RefusedError) and _is_of_connection(reply, pending):
+                raise reply  # the file stays pending
             if isinstance(pending, Sent):
                 self._pending.popleft()
-                if self._is_damaged(pending, reply):
+                if self._is_for_itself(pending, reply):
                     self._large.append(pending.local)  # which tries again, by itself
                     self._room_again.set()
                 else:
@@ -289,11 +293,18 @@ class TreeUpload:
         there, other = self._repeat.judge(question, reply)
         self._asked -= len(question.files)
         self._other += other
-        return [TreeFile(*sent.local[:2], sent.size, sent.root, skipped=True) for sent in there]
+        if question.was_sent:
+            self._again |= {sent.local.remote for sent in other}
+        skipped = not question.was_sent
+        return [TreeFile(*sent.local[:2], sent.size, sent.root, skipped) for sent in there]
 
-    def _is_damaged(self, sent: Sent, reply: Reply | RefusedError) -> bool:
-        """Tell whether a file has to be sent again because it, or what was said of it, was damaged on its way."""
-        if sent.put is None or not self._loader.is_repeatable:
+    def _is_for_itself(self, sent: Sent, reply: Reply | RefusedError) -> bool:
+        """Tell whether a file is to be tried once more: there was no room for it, or something was damaged."""
+        if sent.put is None:
+            return False
+        if isinstance(reply, RefusedError) and reply.code == ErrorCode.BUSY:
+            return True
+        if not self._loader.is_repeatable:
             return False
         if isinstance(reply, RefusedError):
             return reply.code == ErrorCode.INTEGRITY or reply.code in MISHEARD
@@ -304,6 +315,8 @@ class TreeUpload:
         if isinstance(reply, RefusedError):
             if is_folder and reply.code == ErrorCode.UNKNOWN_COMMAND:
                 return TreeFile(path, remote, 0, left_out=NO_FOLDERS, is_folder=True)
+            if reply.code == ErrorCode.EXISTS and remote in self._again:
+                return _in_doubt(sent.local, "the connection was lost, and its name is taken now")
             return failed(sent.local, reply)
         if isinstance(reply, Made):
             return TreeFile(path, remote, 0, is_folder=True)
@@ -315,6 +328,29 @@ class TreeUpload:
     async def _change(self) -> None:
         self._changed.clear()
         await self._changed.wait()
+
+
+def _parted(pending: Iterable[Sent | Question | Probe]) -> tuple[list[Sent], deque[Sent | Question | Probe]]:
+    """Give the files, and what else was sent: only files may be taken for somebody else's when they come twice."""
+    files: list[Sent] = []
+    rest: deque[Sent | Question | Probe] = deque()
+    for one in pending:
+        if isinstance(one, Sent) and one.put is not None:
+            files.append(one)
+        else:
+            rest.append(one)
+    return files, rest
+
+
+def _in_doubt(local: Local, why: str) -> TreeFile:
+    return failed(local, ConnectionLostError(f"{local.path}: may be stored or not: {why}"))
+
+
+def _is_of_connection(reply: RefusedError, pending: Sent | Question | Probe) -> bool:
+    """Tell whether a refusal is about the connection, or what was asked is to be asked again."""
+    if reply.code == ErrorCode.BUSY and isinstance(pending, Sent):
+        return pending.put is None
+    return is_temporary(reply) or reply.code == ErrorCode.UNAUTHORIZED
 
 
 def _is_right(sent: Sent, reply: Reply) -> bool:
