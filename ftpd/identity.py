@@ -52,6 +52,8 @@ class Identity:
         self._making: Future[_Read] | None = None
         """What new connections will be met with, if that is another than now."""
         self._failed = -math.inf
+        self._turn = asyncio.Lock()
+        """Who reads all of it again."""
         self._use(self._read(self._read_lists(None)))
 
     @property
@@ -71,8 +73,9 @@ class Identity:
         Raises:
             IdentityError: they can not be used. What was read before stays in use.
         """
-        before = self._used.lists
-        self._use(await asyncio.wrap_future(beside.submit(lambda: self._read(self._read_lists(before)))))
+        async with self._turn:  # or what is being read now would not be what was used before
+            before = self._used.lists
+            self._use(await asyncio.wrap_future(beside.submit(lambda: self._read(self._read_lists(before)))))
 
     def context(self) -> ssl.SSLContext:
         """Give the context for a new connection; one with the new lists as soon as they are read."""

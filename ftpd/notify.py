@@ -20,7 +20,7 @@ def reach_manager(undo: ExitStack) -> socket.socket | None:
         manager.connect(f"\0{place[1:]}" if place.startswith("@") else place)
     except OSError as exc:
         manager.close()
-        log.warning("nobody can be told that the server is there: NOTIFY_SOCKET=%s: %s", place, exc.strerror)
+        log.warning("nobody can be told that the server is there: NOTIFY_SOCKET=%s: %s", place, exc.strerror or exc)
         return None
     undo.callback(manager.close)
     return manager
@@ -34,4 +34,4 @@ def tell_ready(manager: socket.socket | None) -> None:
         try:
             manager.send(b"READY=1")
         except OSError as exc:
-            log.warning("nobody can be told that the server is there: %s", exc.strerror)
+            log.warning("nobody can be told that the server is there: %s", exc.strerror or exc)

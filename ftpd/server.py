@@ -151,6 +151,9 @@ class Server:
             try:
                 if self._tls is not None:
                     self._tls()  # new lists are ready before somebody comes
+            except Exception:
+                log.exception("a bug kept lists of certificates from being looked at; it is tried again")
+            try:
                 is_due = self._common.door.has_changed() or is_due
                 if is_due:
                     await self._recheck()
@@ -160,7 +163,11 @@ class Server:
 
     async def _recheck(self) -> None:
         for number, session in enumerate([*self._sessions], 1):
-            session.recheck()
+            try:
+                session.recheck()
+            except Exception:
+                log.exception("a bug kept a log-in from being looked at; it is ended")
+                session.expel()
             if number % IN_A_ROW == 0:
                 await asyncio.sleep(0)
 

@@ -89,8 +89,8 @@ class Session(Conversation):
                 closing_time.cancel()
             self._task = None  # what is left to do is to be done whole
             self._channel.abort()
-            if self._reason is not None and self.login is not None:
-                report_ended(self.peer, self.login.user, self._reason)
+            if self._reason is not None and not self.is_stranger:
+                report_ended(self.peer, self.principal.name, self._reason)
             await self._clean_up()
             seconds = round(time.monotonic() - started, 3)
             log.info("disconnected", extra={"peer": self.peer, "outcome": outcome, "seconds": seconds})
@@ -102,7 +102,12 @@ class Session(Conversation):
 
     def recheck(self) -> None:
         """End the conversation, whatever it is at, if its log-in holds no more."""
-        ended = self.door.ended(self.login) if self.login is not None else None
+        if self.login is not None:
+            ended = self.door.ended(self.login)
+        elif not self.is_stranger and self.door.principal(None) is NOBODY:
+            ended = FtpdError(ErrorCode.UNAUTHORIZED, "nobody may come without logging in any more")
+        else:
+            ended = None
         if ended is not None:
             self._end(ended)
 
@@ -166,6 +171,7 @@ class Session(Conversation):
         if self.login is not None:  # by a certificate
             with reported_login(self.peer, self.principal.name):
                 self._be_present(self.login)
+            self._recognise()  # it may have been looked at before it began, and was not ended then
         elif self._channel.peer_certificate:
             report_login(self.peer, ErrorCode.UNAUTHORIZED.value)
         answered = 0

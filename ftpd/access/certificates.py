@@ -17,7 +17,11 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from ftpd.access.watched import beside, state_of
+from ftpd.access.watched import State, Watched, beside
+
+MOST_KEPT = 2**15
+"""Signatures that were found good or bad: with fewer than there are log-ins, times authorities, none would be kept
+until it is asked for again. Each takes some KB."""
 
 LOOK_S = 0.5
 """How often the file of lists is looked at, at most."""
@@ -75,9 +79,9 @@ class Revocations:
         """
         self.file = file
         self._authorities = authorities
-        self._seen = state_of(self.file)
+        self._watched = Watched(file)
         self._lists = _load(file, authorities)
-        self._reading: tuple[tuple[int, ...], Future[_Lists]] | None = None
+        self._reading: tuple[State, Future[_Lists]] | None = None
         """What will be in force, and the state of the file that it is from."""
         self._looked = time.monotonic()
         self._said = set[str]()
@@ -93,20 +97,20 @@ class Revocations:
         if self._reading is not None or now - self._looked < LOOK_S:
             return
         self._looked = now
-        state = state_of(self.file)
-        if state != self._seen:
+        if (state := self._watched.changed()) is not None:
             self._reading = state, beside.submit(_load, self.file, self._authorities)
         if any(found.until <= time.time() for found in self._lists.values()):
             self._say(f"{self.file}: a list has expired, and with it log-ins by certificate until there is a new one")
 
-    def _take_over(self, state: tuple[int, ...], read: "Future[_Lists]") -> None:
+    def _take_over(self, state: State, read: "Future[_Lists]") -> None:
         self._reading = None
         try:
             self._lists = read.result()
         except RevocationError as exc:  # perhaps only for a moment: it is tried again until it is good
+            self._watched.refuse(state)
             self._say(f"the old lists of revoked certificates hold: {exc}")
         else:
-            self._seen = state
+            self._watched.use(state)
             self.version += 1
             self._said.clear()
             log.info("the lists of revoked certificates were read again")
@@ -142,9 +146,9 @@ class Revocations:
             log.error(what)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=MOST_KEPT)
 def _is_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
-    """Compare names and signature; kept, because it is asked for every request."""
+    """Compare names and signature; kept, because it is asked for every request, and of all log-ins in turn."""
     try:
         certificate.verify_directly_issued_by(authority)
     except Exception:  # noqa: BLE001 (for a name, for a kind of key, for a signature)

@@ -13,7 +13,7 @@ from ftpd.access.credentials import PasswordChecker, is_token, token_id
 from ftpd.access.keys import PublicKey, is_signed, parse_key
 from ftpd.access.rights import ANONYMOUS, NOBODY, Principal
 from ftpd.access.users import ANONYMOUS_NAME, User, Users, UsersError, edit, load
-from ftpd.access.watched import state_of
+from ftpd.access.watched import Watched
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.proof import proof_of
 
@@ -139,7 +139,7 @@ class UsersDoor(Door):
         self._is_fixed = is_fixed
         self.revocations: Revocations | None = None
         """Which certificates of clients hold no more, where that is to be looked at."""
-        self._seen = state_of(self._file)
+        self._watched = Watched(file)
         self._users = load(file)
         self._said = ""
         """What was last said to be wrong with the file."""
@@ -165,11 +165,11 @@ class UsersDoor(Door):
 
     def principal(self, login: Login | None) -> Principal:
         """See `Door.principal`."""
-        users = self._current()
         if login is None:
-            return users.principal(ANONYMOUS_NAME) or NOBODY
+            return self._current().principal(ANONYMOUS_NAME) or NOBODY
         if self.ended(login) is not None:
             return NOBODY
+        users = self._users
         return users.principal(login.user, users.tokens[login.token] if login.token is not None else None) or NOBODY
 
     def ended(self, login: Login) -> FtpdError | None:
@@ -305,16 +305,17 @@ class UsersDoor(Door):
         if now - self._looked < LOOK_S:
             return self._users
         self._looked = now
-        state = state_of(self._file)
-        if state != self._seen:
+        if (state := self._watched.changed()) is not None:
             try:
                 self._users = load(self._file)
             except UsersError as exc:  # perhaps only for a moment: it is tried again until it is good
+                self._watched.refuse(state)
                 if str(exc) != self._said:
                     self._said = str(exc)
                     log.error("the users file has a mistake, the old one holds: %s", exc)  # noqa: TRY400 (as above)
             else:
-                self._seen, self._said = state, ""
+                self._watched.use(state)
+                self._said = ""
                 log.info("the users file was read again")
         return self._users
 
