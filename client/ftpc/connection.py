@@ -218,7 +218,7 @@ class Connection:
                 return None
             try:
                 replies.append(self._understand(found[0], kinds[len(replies)]))
-            except FtpcError:  # of what was understood before it nothing is lost: whoever reads on finds the same
+            except FtpdError:  # of what was understood before it nothing is lost: whoever reads on finds the same
                 return None
             return found[1]
 

@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,10 @@ from ftpd.wire.digests import tree_of
 from ftpd.wire.limits import SMALL_FILE
 from tests.client.command import Ftpc
 from tests.client.proxy import Proxy, proxied
+from tests.client.scripted import GREETING, Handler, read_request, refusal, scripted
 from tests.client.support import MIB, Recorder, Service, connected, content, soon
 from tests.client.test_trees import all_in, make
+from tests.peer import frame
 
 COUNT = 1000
 
@@ -174,6 +177,115 @@ async def test_a_cut_is_mended(service: Service, proxy: Proxy, many: Path, place
         result = await client.put_many(pairs(many), progress=mend, report=told.append)
     assert {name: bytes_of(name) for name in names()} == all_in(service.root / "to")
     assert (COUNT, COUNT) == (result.files, len({file.remote for file in told}))
+
+
+@pytest.mark.parametrize("if_exists", [IfExists.OVERWRITE, IfExists.SKIP])
+@pytest.mark.parametrize("place", [5000, 20_000])
+async def test_replies_that_are_lost(
+    service: Service, proxy: Proxy, many: Path, if_exists: IfExists, place: int
+) -> None:
+    """Files that were stored and not answered for are stored files, and neither skipped nor sent again."""
+    proxy.down.cut_at = place
+    mend = Recorder(lambda moment: setattr(proxy.down, "cut_at", None) if moment.phase.startswith("conn") else None)
+    async with connected(proxy.address, retries=3) as client:
+        result = await client.put_many(pairs(many), if_exists=if_exists, progress=mend)
+    assert (COUNT, 0, []) == (result.files, result.skipped, result.errors)
+    assert {name: bytes_of(name) for name in names()} == all_in(service.root / "to")
+
+
+def told_to(answer: Callable[[dict[str, Any]], dict[str, object] | bytes | None]) -> Handler:
+    """Answer requests one by one, as told; end where that is nothing."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            header = await read_request(reader)
+            reply = GREETING if header["cmd"] == "hello" else answer(header)
+            if reply is None:
+                break
+            writer.write(reply if isinstance(reply, bytes) else frame(reply))
+            await writer.drain()
+
+    return handle
+
+
+def stored(header: dict[str, Any]) -> dict[str, object]:
+    """Say that a file is stored; all are the same."""
+    root = tree_of(b"abc").root
+    return {"ok": True, "filename": header["filename"], "filesize": 3, "root": root, "skipped": False}
+
+
+@pytest.fixture
+def few(folder: Path) -> list[tuple[str, str]]:
+    """Twenty files with the same content."""
+    make(folder / "few", {f"{number:02}": b"abc" for number in range(20)})
+    return pairs(folder / "few")
+
+
+@pytest.mark.parametrize("if_exists", [IfExists.FAIL, IfExists.OVERWRITE])
+async def test_no_room_for_one(few: list[tuple[str, str]], if_exists: IfExists) -> None:
+    """A file that the server has no room for at the moment is tried again by itself, and no other is."""
+    came: list[str] = []
+
+    def answer(header: dict[str, Any]) -> dict[str, object] | bytes:
+        if header["cmd"] != "put":
+            return refusal("unknown_command")
+        came.append(header["filename"])
+        return refusal("busy") if [came[-1]] == [name for name in came if name.endswith("05")] else stored(header)
+
+    async with scripted(told_to(answer)) as address, connected(address, retries=3) as client:
+        result = await client.put_many(few, if_exists=if_exists)
+    assert (20, []) == (result.files, result.errors)
+    assert {"to/05": 2} == {name: came.count(name) for name in came if came.count(name) > 1}
+
+
+async def test_may_not_replace(few: list[tuple[str, str]]) -> None:
+    """Who may not replace files, nor ask for them, is told of his own that they may be stored, and of which."""
+    came: list[str] = []
+
+    def answer(header: dict[str, Any]) -> dict[str, object] | bytes | None:
+        if header["cmd"] != "put":
+            return refusal("forbidden")
+        came.append(header["filename"])
+        if len(came) <= 10:  # the first nine are stored, and nobody hears of that
+            return b"" if len(came) < 10 else None
+        return refusal("exists") if came[-1] in came[:9] else stored(header)
+
+    async with scripted(told_to(answer)) as address, connected(address, retries=3) as client:
+        result = await client.put_many(few)
+    assert (11, 9) == (result.files, len(result.errors))
+    assert set() == {f"{error!r}" for error in result.errors if not isinstance(error, ConnectionLostError)}
+    assert all("may be stored or not" in error.message and "few/" in error.message for error in result.errors)
+
+
+async def test_a_log_in_that_ends(few: list[tuple[str, str]]) -> None:
+    """What ends the conversation is no answer to a file: the whole ends with it, and nothing is told of that file."""
+    count = 0
+
+    def answer(header: dict[str, Any]) -> dict[str, object] | bytes:
+        nonlocal count
+        count += header["cmd"] == "put"
+        return refusal("unauthorized") if count > 10 else stored(header) if count else refusal("unknown_command")
+
+    told: list[TreeFile] = []
+    async with scripted(told_to(answer)) as address, connected(address, retries=3) as client:
+        with pytest.raises(RefusedError, match="no"):
+            await client.put_many(few, report=told.append)
+    assert ([None] * 10, 10) == ([file.error for file in told], len(told))
+
+
+async def test_what_was_understood_counts(few: list[tuple[str, str]]) -> None:
+    """Of replies that arrived before one that makes no sense none is lost."""
+    puts: list[dict[str, Any]] = []
+
+    def answer(header: dict[str, Any]) -> dict[str, object] | bytes:
+        if header["cmd"] != "put":
+            return refusal("unknown_command")
+        puts.append(header)
+        return b"".join(frame(stored(put)) for put in puts[:10]) + frame({"ok": "perhaps"}) if len(puts) == 20 else b""
+
+    async with scripted(told_to(answer)) as address, connected(address, retries=3) as client:
+        result = await client.put_many(few, if_exists=IfExists.FAIL)
+    assert (10, 10) == (result.files, len(result.errors))
 
 
 @pytest.mark.parametrize("if_exists", [IfExists.FAIL, IfExists.RENAME])
