@@ -219,6 +219,25 @@ def test_when_log_ins_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [True, False] == [door.has_changed() for _ in range(2)]
 
 
+def test_a_mistake_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A users file with a mistake is not read for every look at it; when it has changed it is."""
+    monkeypatch.setattr("ftpd.access.door.LOOK_S", 0.0)
+    reads: list[Path] = []
+
+    def counted(file: Path) -> Users:
+        reads.append(file)
+        return load(file)
+
+    file = write(tmp_path / "users.toml", "[users.a]\n")
+    door = UsersDoor(file)
+    monkeypatch.setattr("ftpd.access.door.load", counted)
+    write(file, "[users.a\n# a mistake\n")
+    assert [["a"]] * 50 == [[*door.users.users] for _ in range(50)]
+    assert 1 == len(reads)
+    write(file, "[users.b]\n# none\n")
+    assert ["b"] == [*door.users.users]
+
+
 def test_a_token_is_of_its_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A log-in ends with its token, its user, its password, and when the file vanishes: nobody is left in."""
     monkeypatch.setattr("ftpd.access.door.LOOK_S", 0.0)

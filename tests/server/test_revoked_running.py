@@ -123,6 +123,19 @@ def test_an_upload_in_chunks(place: Place) -> None:
         assert [[0, 0]] == again["have"]
 
 
+def test_nobody_has_to_log_in_any_more(place: Place) -> None:
+    """Who may come without logging in is ended like others when he may not any more."""
+    users = place.root / ".ftpd" / "access" / "users.toml"
+    before = users.read_text()
+    users.write_text(f"{before}\n[users.anonymous]\nrights = ['read-only']\n")
+    with contextlib.closing(connect(place.server, None) if place.is_encrypted else place.server.connect()) as peer:
+        eventually(lambda: peer.ask({"cmd": "stat", "filename": "large"})["ok"], "he may")
+        users.write_text(before)
+        assert "unauthorized" == peer.farewell()
+    eventually(lambda: place.ended, "it is ended")
+    assert " user=anonymous " in place.ended[0]
+
+
 def test_small_files_under_way(place: Place) -> None:
     """Of small files that are sent without waiting each is stored whole or not at all, and none after the refusal."""
     guest = place.invite()
