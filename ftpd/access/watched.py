@@ -5,7 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-RETRY_S = 2.0
+RETRY_S = 1.0
 """How soon a file that could not be used is read again if nothing has changed: it was not to be had for a moment."""
 
 beside = ThreadPoolExecutor(1, thread_name_prefix="beside")

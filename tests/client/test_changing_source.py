@@ -2,14 +2,17 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ftpc import ChangedError, Client, IntegrityError, LocalFileError
+from ftpc.files import SETTLED_NS, is_torn
 from tests.client.proxy import Proxy
 from tests.client.support import MIB, Service, content
+from tests.peer import eventually
 
 SIZE = 60 * MIB
 """More than the client hashes ahead and the kernel's socket buffers hold, so that the end is still to be read."""
@@ -103,6 +106,20 @@ async def test_file_that_changes_in_secret(
         assert [] == service.published()
     else:
         assert path.read_bytes() == (service.root / "a").read_bytes()
+
+
+def test_a_write_that_was_under_way(tmp_path: Path) -> None:
+    """What was read of a file while it was written to is found in its bytes, where its times tell nothing."""
+    file = tmp_path / "file"
+    file.write_bytes(b"half of it" * 2)
+    with file.open("rb") as opened:
+        fd, state = opened.fileno(), file.stat().st_ctime_ns
+        assert is_torn(fd, b"half of it", state)  # the second half came after it was read
+        assert not is_torn(fd, b"half of it" * 2, state)
+        eventually(lambda: time.time_ns() - state > SETTLED_NS, "the file has settled")
+        assert not is_torn(fd, b"half of it", state)  # nothing is read: nobody has written to it for long
+        assert is_torn(fd, b"half of it", state - 1)  # a time that was set back does not hide a change
+        assert not is_torn(fd, b"half of it" * 2, state - 1)  # a link more is no other content
 
 
 async def test_file_that_vanishes(service: Service, proxy: Proxy, far_client: Client, folder: Path) -> None:

@@ -326,6 +326,26 @@ def test_given_up_at_a_question(
     assert not (user.folder / STATE[0]).exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ended_while_a_secret_is_read(user: Ftpc, number: signal.Signals) -> None:
+    """A signal ends a command that waits for a secret from a pipe, at once."""
+    command_line = command("get", "--share")
+    with subprocess.Popen(
+        command_line, stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=user.folder, env=user.environment()
+    ) as process:
+        eventually(lambda: waits_to_read(process.pid), "it waits")
+        process.send_signal(number)
+        assert 128 + number == process.wait(PATIENCE_S)
+        assert process.stderr is not None
+        assert b"Traceback" not in process.stderr.read()
+
+
+def waits_to_read(pid: int) -> bool:
+    """Tell whether a process waits for its standard input (proc(5): read(2) on x86-64 or ARM, of descriptor 0)."""
+    words = Path(f"/proc/{pid}/syscall").read_text().split()
+    return words[1:2] == ["0x0"] and words[0] in {"0", "63"}
+
+
 def test_ended_at_a_question(user: Ftpc) -> None:
     """SIGTERM ends a command that asks, as it ends every other, and what is typed is echoed again afterwards."""
     typist = Typist(user, "get", "--share")

@@ -96,6 +96,15 @@ async def test_names_that_are_taken(service: Service, client: Client, folder: Pa
     assert [("7", "is_directory")] == told(await client.check(files))
 
 
+async def test_names_that_can_not_be(service: Service, client: Client, folder: Path) -> None:
+    """A name that no server has is an objection to its file, and the others are asked about all the same."""
+    (service.root / "a").write_bytes(b"")
+    make(folder, "a", "b")
+    names = [(str(folder / "a"), "a"), (str(folder / "b"), "../b")]
+    found = await client.check(names, if_exists=IfExists.FAIL)
+    assert {(str(folder / "a"), "exists"), (str(folder / "b"), "bad_path")} == {(one[0], one[1].code) for one in found}
+
+
 async def test_long_names(service: Service, client: Client, folder: Path) -> None:
     """Names that hardly fit in a request are asked about, and refused, in as many pages as it takes."""
     (service.root / "file").write_bytes(b"")
