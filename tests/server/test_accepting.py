@@ -10,24 +10,31 @@ from pathlib import Path
 import pytest
 
 from ftpd import server
+from ftpd.access.door import Door, Login, wrong
+from ftpd.access.rights import ANONYMOUS, NOBODY, Principal
 from ftpd.listening import listen
 from ftpd.payload.workers import Workers
 from ftpd.server import Server
 from ftpd.store.local import LocalStore
 from ftpd.tls import own_identity, server_context
+from ftpd.wire.errors import FtpdError
 from ftpd.wire.messages import Durability
 from tests.peer import PATIENCE_S, frame
 from tests.server.test_proxy_header import SIGNATURE, line
+
+READ_SIZE = 2**16
 
 PING = frame({"cmd": "ping", "id": 1})
 
 
 @contextlib.asynccontextmanager
-async def serving(root: Path, tls: Callable[[], ssl.SSLContext] | None = None, proxy: str = "") -> AsyncIterator[int]:
+async def serving(
+    root: Path, tls: Callable[[], ssl.SSLContext] | None = None, proxy: str = "", door: Door | None = None
+) -> AsyncIterator[int]:
     """Serve a folder; gives the port."""
     workers = Workers()
     store = LocalStore(root, workers, durability=Durability.NONE)
-    served = Server(store, tls=tls)
+    served = Server(store, tls=tls, door=door)
     proxies = [ipaddress.ip_network(proxy)] if proxy else []
     try:
         [(_, port)] = served.start(listen("127.0.0.1", 0), proxies)
@@ -63,6 +70,55 @@ async def test_a_bug_ends_one_connection(tmp_path: Path, caplog: pytest.LogCaptu
     assert ["KeyError", "RuntimeError"] == [
         record.exc_info[0].__name__ for record in caplog.records if record.exc_info and record.exc_info[0]
     ]
+
+
+class Moody(Door):
+    """Lets in whoever says his name. Later `gone` is not welcome any more, and about `odd` there is a bug."""
+
+    later = False
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """See `Door.methods`."""
+        return ("token",)
+
+    def principal(self, login: Login | None) -> Principal:
+        """See `Door.principal`."""
+        return ANONYMOUS if login is not None else NOBODY
+
+    async def by_token(self, token: str, session: str = "") -> Login:
+        """See `Door.by_token`."""
+        del session
+        return Login(token)
+
+    def has_changed(self) -> bool:
+        """See `Door.has_changed`."""
+        return self.later
+
+    def ended(self, login: Login) -> FtpdError | None:
+        """See `Door.ended`."""
+        if login.user == "odd":
+            raise RuntimeError("a bug")
+        return wrong() if login.user == "gone" else None
+
+
+async def test_a_bug_hides_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where a log-in can not be looked at its connection is ended, and all others are looked at nevertheless."""
+    door = Moody()
+    async with serving(tmp_path, door=door) as port:
+        peers = {name: await asyncio.open_connection("127.0.0.1", port) for name in ("odd", "gone", "fine")}
+        for name, (reader, writer) in peers.items():
+            writer.write(frame({"cmd": "auth", "token": name}))
+            assert b'"ok":true' in await reader.read(READ_SIZE)
+        door.later = True
+        assert b"unauthorized" in await peers["gone"][0].read()
+        with contextlib.suppress(ConnectionResetError):
+            assert b"" == await peers["odd"][0].read()
+        peers["fine"][1].write(PING)
+        assert b'"ok":true' in await peers["fine"][0].read(READ_SIZE)
+        for _, writer in peers.values():
+            writer.close()
+    assert "RuntimeError: a bug" in caplog.text
 
 
 async def test_headers_that_are_on_their_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
