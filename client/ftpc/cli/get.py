@@ -101,6 +101,7 @@ async def _get_file(
 
 def tell_of_get(remote: str, result: GetResult, client: Client, terminal: Terminal) -> None:
     """Say what became of a download."""
+    terminal.stored += 1
     if terminal.json:
         fields = {"remote": remote, "local": str(result.local), "size": result.size, "mtime": result.mtime}
         more = {"resumed": result.resumed, "repaired": result.repaired, "restarted": result.restarted}
@@ -122,7 +123,10 @@ async def _get_tree(
     def report(file: TreeFile) -> None:
         if file.left_out is not None:
             terminal.say(f"{file.remote}: left out: it is {file.left_out}")
-        elif file.error is None and terminal.json:
+            return
+        if file.error is None:
+            terminal.stored += 1
+        if file.error is None and terminal.json:
             terminal.json_data(event="done", remote=file.remote, local=file.local, size=file.size)
         elif file.error is None and terminal.verbose:
             terminal.say(f"{client.address}/{file.remote} -> {file.local}, {file.size} bytes")

@@ -171,7 +171,10 @@ def _tell_of(file: TreeFile, client: Client, terminal: Terminal) -> None:
     if file.left_out is not None:
         if not file.is_folder:
             terminal.say(f"{file.local}: left out: it is {file.left_out}")
-    elif file.error is None and terminal.json:
+        return
+    if file.error is None and not file.is_folder:
+        terminal.stored += 1
+    if file.error is None and terminal.json:
         keys = ("local", "remote") if file.is_folder else (*file._fields[:5], "identical")
         event = "folder" if file.is_folder else "done"
         terminal.json_data(event=event, **{key: getattr(file, key) for key in keys})
@@ -184,6 +187,7 @@ def _tell_of(file: TreeFile, client: Client, terminal: Terminal) -> None:
 
 def tell_of_put(file: str, result: PutResult, client: Client, terminal: Terminal) -> None:
     """Say what became of an upload, of an earlier, broken one of the file, and of chunks that arrived damaged."""
+    terminal.stored += 1
     if terminal.json:
         terminal.json_data(event="done", local=file, **result._asdict())
         return
