@@ -222,18 +222,6 @@ def test_what_is_no_option(ftpc: Ftpc, caller: Caller, options: list[str], name:
     assert 0 == caller.run("get", *options, name).status
 
 
-def test_several_of_which_some_can_not_be_sent(ftpc: Ftpc) -> None:
-    """Of several files those that are not here or are folders are named, each with what helps; the others are sent."""
-    ftpc.write("a")
-    (ftpc.folder / "odd").mkdir()
-    (ftpc.remote / "odd").mkdir()
-    done = ftpc.run("put", "a", "nope", "odd")
-    assert (1, b"content") == (done.status, (ftpc.remote / "a").read_bytes())
-    assert "nope: there is no such file" in done.err
-    assert "odd: " in done.err
-    assert "put -r sends folders" in done.err
-
-
 def test_wrong_usage_of_the_command(ftpc: Ftpc) -> None:
     """The same from a shell, found before and after the command line is read."""
     for arguments in (["bogus"], ["put", "a", "--bogus"], ["put", "-"], ["ls", "--server", "::1"]):
