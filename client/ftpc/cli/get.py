@@ -14,6 +14,7 @@ from ftpc.cli.options import (
     new_parser,
     refuse_twins,
 )
+from ftpc.cli.patterns import hint_at_patterns
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import LocalFileError, RefusedError
@@ -61,6 +62,8 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     remotes: list[str] = args.remotes
     to_stdout = args.output == "-"
     args.recursive = args.recursive or (args.share and not to_stdout)  # nobody has said what was shared
+    if not args.recursive and (dots := [remote for remote in remotes if remote.rstrip("/") in {".", ".."}]):
+        make_parser("get").error(f"{dots[0]} is no remote file; -o {dots[0]} says where files go")
     if to_stdout and terminal.json:
         make_parser("get").error("--json and -o - both want standard output")
     if to_stdout and args.recursive:
@@ -76,12 +79,13 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     display.expect(len(remotes), None)
 
     async def get(remote: str, progress: Progress) -> Outcome:
-        if args.recursive and (await client.stat(remote)).type is EntryType.DIRECTORY:
-            # Whether the folder is there makes no difference: the same command goes on with what it has begun.
-            local = folder / remote.rstrip("/").rpartition("/")[2] if goes_into else folder
-            return await _get_tree(remote, local, args, client, terminal, progress)
-        target = terminal.stdout.fileno() if to_stdout else folder
-        return await _get_file(remote, target, args, client, terminal, progress)
+        with hint_at_patterns(remote):
+            if args.recursive and (await client.stat(remote)).type is EntryType.DIRECTORY:
+                # Whether the folder is there makes no difference: the same command goes on with what it has begun.
+                local = folder / remote.rstrip("/").rpartition("/")[2] if goes_into else folder
+                return await _get_tree(remote, local, args, client, terminal, progress)
+            target = terminal.stdout.fileno() if to_stdout else folder
+            return await _get_file(remote, target, args, client, terminal, progress)
 
     return await run_job(remotes, get, args.jobs, terminal, display)
 
