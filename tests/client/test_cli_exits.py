@@ -41,6 +41,11 @@ from tests.peer import ServerProcess, frame
         (["get", "dir/*"], 3, "there are no patterns on the server; get -r FOLDER fetches a folder"),
         (["get", "-r", "di?"], 3, "there are no patterns on the server; get -r FOLDER fetches a folder"),
         (["ls", "[a-z]*"], 3, "there are no patterns on the server; get -r FOLDER fetches a folder"),
+        (["get", "same"], 4, "same: it is a folder; get -r fetches folders"),
+        (["get", "-r", "same", "-o", "here"], 4, "here: this has to be a folder"),
+        (["put", "-r", ""], 2, "ftpc put: a name is empty;"),
+        (["ls", "a", "dir"], 2, "ftpc ls: dir: more names than it takes;"),
+        (["ls", "--server", "nohost.invalid"], 5, "can not connect to nohost.invalid:9527: "),
         (["get", "a", "dir/a", "-o", "out"], 2, "a"),
         (["put", "here", "folder/../here"], 2, "here"),
         (["get", "a", "no", "-o", "out"], 3, "1 file"),
@@ -54,6 +59,8 @@ def test_status(ftpc: Ftpc, caller: Caller, arguments: list[str], status: int, w
     os.mkfifo(ftpc.folder / "fifo")
     ftpc.serve("a")
     (ftpc.remote / "dir").mkdir()
+    (ftpc.folder / "same").mkdir()
+    (ftpc.remote / "same").mkdir()
     os.mkfifo(ftpc.remote / "pipe")
     (ftpc.remote / "link").symlink_to("a")
     result = caller.run(*arguments)
@@ -70,6 +77,16 @@ def test_nobody_answers(ftpc: Ftpc) -> None:
         result = ftpc.run("ls", env={"FTPC_SERVER": address})
     assert (5, 1) == (result.status, result.err.count("\n"))
     assert address in result.err
+
+
+def test_what_is_asked_behind_no_answer(ftpc: Ftpc, caller: Caller) -> None:
+    """Whether ftpd runs there is asked where there is a machine, and not behind a name that nobody knows."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        there = f"127.0.0.1:{bound.getsockname()[1]}"
+        said = [caller.run("ls", "--server", server).err for server in (there, "nohost.invalid")]
+    assert [True, False] == [line.endswith("; is ftpd running there?\n") for line in said], said
+    assert "can not connect to nohost.invalid:9527: " in said[1]
 
 
 def test_read_only_server(ftpc: Ftpc, tmp_path: Path) -> None:

@@ -163,3 +163,14 @@ async def test_another_command(server_process: ServerProcess, way: Proxy, folder
     assert 2 == len((await run(user, "jobs")).out.splitlines())
     [line] = await end_of(process)
     assert line.startswith(f"ftpc: {folder / 'big'} is not finished; go on with: ftpc resume "), line
+
+
+async def test_a_job_that_is_running(server_process: ServerProcess, way: Proxy, folder: Path) -> None:
+    """What another ftpc is at can not be cancelled: a conflict, as for `put` and `resume`."""
+    user = Ftpc(way.address, folder, server_process.root)
+    user.write("big", content(SIZE))
+    process = await put_until_held(user, way)
+    [line] = (await run(user, "jobs")).out.splitlines()
+    refused = await run(user, "cancel", line.split()[0])
+    assert (7, True, True) == (refused.status, "running now" in line, "stop that one first" in refused.err), refused
+    await end_of(process)

@@ -83,6 +83,7 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
             if args.recursive and (await client.stat(remote)).type is EntryType.DIRECTORY:
                 # Whether the folder is there makes no difference: the same command goes on with what it has begun.
                 local = folder / remote.rstrip("/").rpartition("/")[2] if goes_into else folder
+                _refuse_file(local)
                 return await _get_tree(remote, local, args, client, terminal, progress)
             target = terminal.stdout.fileno() if to_stdout else folder
             return await _get_file(remote, target, args, client, terminal, progress)
@@ -137,6 +138,11 @@ async def _get_tree(
 
     done = await client.get_tree(remote, target, preserve=args.preserve, progress=progress, report=report)
     return Outcome.of_many(done, [(None, error) for error in done.errors])
+
+
+def _refuse_file(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise LocalFileError(f"{folder}: this has to be a folder, for files to go into")
 
 
 def _make_folder(folder: Path) -> None:

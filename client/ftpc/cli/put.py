@@ -73,6 +73,8 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
         make_parser("put").error("--as names one file; use --to DIR for several")
     if "-" in files and args.name is None:
         make_parser("put").error("standard input has no name; give it one with --as NAME")
+    if "" in files:
+        make_parser("put").error("a name is empty")
     names = [_own_name(file) for file in files]
     refuse_twins("put", names, files)
     if "-" in files and sys.stdin is not None and sys.stdin.isatty():
