@@ -18,18 +18,25 @@ class Parser(argparse.ArgumentParser):
             if (inner := self._inner(argument)) is not None:
                 inner.refuse_unknown(arguments[place + 1 :])
                 return
+            if self._subparsers and not argument.startswith("-"):
+                self.error(f"there is no {argument!r}; there are: {', '.join(self._words())}")
             if unknown := self._unknown(argument):
                 near = self._near(unknown, argument)
                 self.error(f"there is no option {unknown}" + (f", but {near}" if near else ""))
 
     def error(self, message: str) -> NoReturn:
         """Print the line and end."""
+        if message.startswith(unknown := "unrecognized arguments: "):  # of options that has been said before
+            message = f"{message.removeprefix(unknown)}: more names than it takes"
         self.exit(EXIT_USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
 
     def _inner(self, argument: str) -> "Parser | None":
         """Give the parser of all that stands behind a word, if it is such a word."""
+        return self._words().get(argument)
+
+    def _words(self) -> "dict[str, Parser]":
         commands = self._subparsers._group_actions[0].choices if self._subparsers else None  # noqa: SLF001 (argparse has no public way to ask)
-        return commands.get(argument) if isinstance(commands, dict) else None
+        return commands if isinstance(commands, dict) else {}
 
     def _unknown(self, argument: str) -> str:
         """Give the option in an argument that there is not; "" if there is nothing wrong with it."""

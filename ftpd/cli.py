@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ftpd import __version__
-from ftpd.arguments import EXIT_USAGE
+from ftpd.arguments import EXIT_USAGE, Parser
 from ftpd.config import Config, ConfigError, check_root
 from ftpd.entrance import FIRST_TOKEN, USERS, Entrance, open_entrance
 from ftpd.listening import listen
@@ -50,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from ftpd.manage import manage  # noqa: PLC0415 (not needed to serve)
 
         return manage(arguments)
+    if arguments and not arguments[0].startswith("-"):
+        words = "user and token, and without any of them it serves"
+        Parser(prog="ftpd").error(f"there is no {arguments[0]!r}; there are {words}")
     config = parse(arguments, os.environ)
     set_up(config.log_format, _level(config.verbosity))
     keep_freed_memory()

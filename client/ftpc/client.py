@@ -4,8 +4,9 @@ What only transfers need is imported by the first transfer, so that asking a que
 """
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -49,7 +50,7 @@ from ftpd.wire.paths import BadPathError, RemotePath
 
 if TYPE_CHECKING:
     from ftpc.credentials import Credentials
-    from ftpc.jobs import Memory
+    from ftpc.jobs import Memory, Task
     from ftpc.trust import Trust
 
 CONNECTIONS = 4
@@ -83,6 +84,8 @@ class Client:
         self._credentials = credentials
         self._patience = patience or Patience()
         self._jobs = jobs
+        self.unfinished: set[Task] = set()
+        """What it was asked to move and has not; whether any of it is remembered stands in the folder of jobs."""
         self._pool = Pool(self._open, connections, streams, self._patience.retries, notice)
 
     def __repr__(self) -> str:
@@ -135,7 +138,8 @@ class Client:
         plan = Plan(self.remote_name(remote), if_exists, preserve)
         if isinstance(source, int):
             return await put_stream(self._pool, source, plan, progress or NoProgress())
-        return await put_file(self._pool, Path(source), plan, self._memory, progress or NoProgress())
+        with self._remembering() as memory:
+            return await put_file(self._pool, Path(source), plan, memory, progress or NoProgress())
 
     async def drop(self, remote: str, size: int, upload: str) -> None:
         """Have the server drop what it has of an upload that was broken off, which then no longer counts as used.
@@ -321,7 +325,8 @@ class Client:
             return await get_stream(self._pool, request, target, progress)
         if offset or length is not None:
             return await get_range(self._pool, request, Path(target), progress, preserve=preserve)
-        return await get_file(self._pool, request.filename, Path(target), self._memory, progress, preserve=preserve)
+        with self._remembering() as memory:
+            return await get_file(self._pool, request.filename, Path(target), memory, progress, preserve=preserve)
 
     async def get_tree(
         self,
@@ -464,13 +469,22 @@ class Client:
         except BadPathError as exc:
             raise RemoteNameError(exc.message) from exc
 
+    @contextlib.contextmanager
+    def _remembering(self) -> "Iterator[Memory]":
+        memory = self._memory
+        try:
+            yield memory
+        except BaseException:
+            self.unfinished |= memory.tasks
+            raise
+
     @property
     def _memory(self) -> "Memory":
         from pathlib import Path
 
         from ftpc.jobs import Memory
 
-        return Memory(Path(self._jobs) if self._jobs is not None else None, self.address.url)
+        return Memory(Path(self._jobs) if self._jobs is not None else None, self.address.url, set())
 
     def _is_begun(self, local: str, remote: str) -> bool:
         memory = self._memory

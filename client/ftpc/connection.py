@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -113,7 +114,7 @@ class Connection:
         except TimeoutError as exc:
             raise ConnectError(f"{address} does not answer within {timeout_s:g} s") from exc
         except (OSError, UnicodeError) as exc:
-            raise ConnectError(f"can not connect to {address}: {_reason(exc)}; {_advice(exc, address)}") from exc
+            raise ConnectError(f"can not connect to {address}: {_reason(exc)}{_advice(exc, address)}") from exc
         connection = cls(channel, address, patience)
         connection._has_shown_certificate = trust is not None and trust.has_certificate
         channel.write(encode_request(Hello(client=f"ftpc/{__version__}")))
@@ -294,8 +295,9 @@ class Connection:
             yield
         except FtpdError as exc:
             self.is_usable = False
-            kind = ProtocolError if self._greeting is None else GarbledError
-            raise kind(f"{self._address} does not speak our protocol: {exc.message}") from exc
+            if self._greeting is None:
+                raise ProtocolError(f"{self._address} does not speak our protocol; is it an ftpd?") from exc
+            raise GarbledError(f"{self._address} does not speak our protocol: {exc.message}") from exc
         except OSError as exc:
             self.is_usable = False
             if self._greeting is None and self._has_shown_certificate:
@@ -352,8 +354,9 @@ def _certificate_of(channel: Channel, address: Address) -> bytes:
 
 def _advice(exc: Exception, address: Address) -> str:
     if address.is_encrypted and type(exc).__module__ == "ssl":
-        return "what answers there does not speak TLS as it should; is it ftpd:// without the s?"
-    return "is ftpd running there?"
+        return "; what answers there does not speak TLS as it should; is it ftpd:// without the s?"
+    # Behind a name that nobody knows there is no machine to look at.
+    return "" if isinstance(exc, socket.gaierror | UnicodeError) else "; is ftpd running there?"
 
 
 def reply_of(header: Header, kind: type[R]) -> R | RefusedError:

@@ -220,7 +220,11 @@ class Partial(FileSink):
         """How long it is to be, where a first try may have written more."""
         with local_errors(target):
             if target.exists() and not target.is_file():  # renaming over /dev/null would be the end of it
-                what = "a folder" if target.is_dir() else "no regular file; -o - writes to standard output"
+                what = (
+                    "a folder; get -r fetches folders"
+                    if target.is_dir()
+                    else "no regular file; -o - writes to standard output"
+                )
                 raise LocalFileError(f"{target}: it is {what}")
             if not target.parent.exists():
                 raise LocalNotFoundError(f"{target.parent}: there is no such folder here")

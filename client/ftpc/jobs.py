@@ -41,10 +41,14 @@ class Memory(NamedTuple):
     folder: Path | None
     """None to remember nothing beyond this process."""
     server: str
+    tasks: set[Task]
+    """Takes those that are asked for."""
 
     def task(self, verb: str, remote: str, local: str) -> Task:
         """Give the task of moving a file."""
-        return Task(verb, self.server, remote, local)
+        task = Task(verb, self.server, remote, local)
+        self.tasks.add(task)
+        return task
 
     def knows(self, task: Task) -> bool:
         """Tell whether a file has been begun to be moved, and not finished."""

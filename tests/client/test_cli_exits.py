@@ -36,6 +36,16 @@ from tests.peer import ServerProcess, frame
         (["get", "../x"], 2, ".."),
         (["put", "here", "--as", "x\x1b[2Jy"], 2, "control"),
         (["get", "no", "dir"], 1, "2 failed"),
+        (["get", "."], 2, ". is no remote file; -o . says where"),
+        (["get", "a", "./"], 2, "./ is no remote file; -o ./ says where"),
+        (["get", "dir/*"], 3, "there are no patterns on the server; get -r FOLDER fetches a folder"),
+        (["get", "-r", "di?"], 3, "there are no patterns on the server; get -r FOLDER fetches a folder"),
+        (["ls", "[a-z]*"], 3, "there are no patterns on the server; get -r FOLDER fetches a folder"),
+        (["get", "same"], 4, "same: it is a folder; get -r fetches folders"),
+        (["get", "-r", "same", "-o", "here"], 4, "here: this has to be a folder"),
+        (["put", "-r", ""], 2, "ftpc put: a name is empty;"),
+        (["ls", "a", "dir"], 2, "ftpc ls: dir: more names than it takes;"),
+        (["ls", "--server", "nohost.invalid"], 5, "can not connect to nohost.invalid:9527: "),
         (["get", "a", "dir/a", "-o", "out"], 2, "a"),
         (["put", "here", "folder/../here"], 2, "here"),
         (["get", "a", "no", "-o", "out"], 3, "1 file"),
@@ -49,6 +59,8 @@ def test_status(ftpc: Ftpc, caller: Caller, arguments: list[str], status: int, w
     os.mkfifo(ftpc.folder / "fifo")
     ftpc.serve("a")
     (ftpc.remote / "dir").mkdir()
+    (ftpc.folder / "same").mkdir()
+    (ftpc.remote / "same").mkdir()
     os.mkfifo(ftpc.remote / "pipe")
     (ftpc.remote / "link").symlink_to("a")
     result = caller.run(*arguments)
@@ -65,6 +77,16 @@ def test_nobody_answers(ftpc: Ftpc) -> None:
         result = ftpc.run("ls", env={"FTPC_SERVER": address})
     assert (5, 1) == (result.status, result.err.count("\n"))
     assert address in result.err
+
+
+def test_what_is_asked_behind_no_answer(ftpc: Ftpc, caller: Caller) -> None:
+    """Whether ftpd runs there is asked where there is a machine, and not behind a name that nobody knows."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        there = f"127.0.0.1:{bound.getsockname()[1]}"
+        said = [caller.run("ls", "--server", server).err for server in (there, "nohost.invalid")]
+    assert [True, False] == [line.endswith("; is ftpd running there?\n") for line in said], said
+    assert "can not connect to nohost.invalid:9527: " in said[1]
 
 
 def test_read_only_server(ftpc: Ftpc, tmp_path: Path) -> None:
@@ -220,18 +242,6 @@ def test_what_is_no_option(ftpc: Ftpc, caller: Caller, options: list[str], name:
     """Values behind short options, numbers and what stands behind `--` are no options."""
     ftpc.serve(name)
     assert 0 == caller.run("get", *options, name).status
-
-
-def test_several_of_which_some_can_not_be_sent(ftpc: Ftpc) -> None:
-    """Of several files those that are not here or are folders are named, each with what helps; the others are sent."""
-    ftpc.write("a")
-    (ftpc.folder / "odd").mkdir()
-    (ftpc.remote / "odd").mkdir()
-    done = ftpc.run("put", "a", "nope", "odd")
-    assert (1, b"content") == (done.status, (ftpc.remote / "a").read_bytes())
-    assert "nope: there is no such file" in done.err
-    assert "odd: " in done.err
-    assert "put -r sends folders" in done.err
 
 
 def test_wrong_usage_of_the_command(ftpc: Ftpc) -> None:

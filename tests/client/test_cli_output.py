@@ -123,14 +123,15 @@ def test_json_of_questions(ftpc: Ftpc) -> None:
 def test_json_of_transfers(ftpc: Ftpc) -> None:
     """With --json a transfer prints an object per event and one for the sum, errors included."""
     ftpc.write("a", content(9 * MIB))
-    put = ftpc.run("put", "a", "no", "--json", "-q")
-    assert 3 == put.status
+    os.mkfifo(ftpc.folder / "fifo")
+    put = ftpc.run("put", "a", "fifo", "--json", "-q")
+    assert 4 == put.status
     assert {1} == {found["schema"] for found in put.objects}
     events = [found["event"] for found in put.objects]
     assert (["start", "progress"], ["error", "summary"]) == (events[:2], events[-2:])
     [done] = [found for found in put.objects if found["event"] == "done"]
     assert ("a", 9 * MIB, False) == (done["local"], done["size"], done["skipped"])
-    assert "local_not_found" == put.objects[-2]["error"]["code"]
+    assert "local_io" == put.objects[-2]["error"]["code"]
     summary = put.objects[-1]
     assert (1, 0, 1, 9 * MIB, False) == tuple(
         summary[key] for key in ("files", "skipped", "failed", "bytes", "verified")

@@ -1,7 +1,9 @@
 """A command that is ended in the middle, and the same command again: it goes on with what the server has verified."""
 
 import asyncio
+import re
 import signal
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,13 @@ CHUNK = 8 * MIB
 SIZE = 5 * CHUNK + 1000
 
 
-async def put_until_held(user: Ftpc, way: Proxy, *options: str) -> asyncio.subprocess.Process:
-    """Start to put a file, and wait until two chunks and a half are on their way."""
+async def put_until_held(user: Ftpc, way: Proxy, *arguments: str) -> asyncio.subprocess.Process:
+    """Start to put a large file, perhaps with others, and wait until two chunks and a half are on their way."""
     way.up.hold_at = way.up.count + 2 * CHUNK + CHUNK // 2
-    arguments = command("put", "big", "--progress", "none", *options)
-    process = await asyncio.create_subprocess_exec(*arguments, cwd=user.folder, env=user.environment())
+    arguments = ("put", "--progress", "none", *(arguments or ["big"]))
+    process = await asyncio.create_subprocess_exec(
+        *command(*arguments), cwd=user.folder, env=user.environment(), stderr=asyncio.subprocess.PIPE
+    )
     await way.up.held.wait()
     return process
 
@@ -28,6 +32,22 @@ def sealed(root: Path) -> int:
     """Count the chunks that the journal of the one upload speaks of: 48 bytes for each."""
     [journal] = (root / ".ftpd" / "partial").glob("*.journal")
     return (journal.stat().st_size - journal.read_bytes().index(b"\n") - 1) // 48
+
+
+@pytest.fixture
+def server_process(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A server."""
+    root = tmp_path / "root"
+    root.mkdir()
+    with ServerProcess(root) as server:
+        yield server
+
+
+@pytest.fixture
+async def way(server_process: ServerProcess) -> AsyncIterator[Proxy]:
+    """A network before that server."""
+    async with proxied(server_process.port) as proxy:
+        yield proxy
 
 
 async def run(user: Ftpc, *arguments: str) -> Result:
@@ -68,7 +88,7 @@ async def test_a_killed_server_and_the_same_command(tmp_path: Path, folder: Path
         async with proxied(server.port) as way:
             user = Ftpc(way.address, folder, root)
             source = user.write("big", content(SIZE))
-            process = await put_until_held(user, way, "--retries", "20")
+            process = await put_until_held(user, way, "big", "--retries", "20")
             await soon(lambda: sealed(root) == 2, "two chunks are stored")
             server.kill()
             with ServerProcess(root) as successor:
@@ -81,3 +101,76 @@ async def test_a_killed_server_and_the_same_command(tmp_path: Path, folder: Path
                 assert way.up.count - before < SIZE - 2 * CHUNK + 10_000
                 assert [] == successor.partials()
     assert source.read_bytes() == (root / "big").read_bytes()
+
+
+async def end_of(process: asyncio.subprocess.Process) -> list[str]:
+    """Interrupt a command that waits, and give the lines that it ends with."""
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(PATIENCE_S):
+        _, said = await process.communicate()
+    assert 130 == process.returncode
+    interrupted, *rest = said.decode().splitlines()
+    assert "ftpc: interrupted; nothing half done is visible on either side" == interrupted
+    return rest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "end"),
+    [
+        (["a", "b", "big"], "2 of 3 files are stored; give the same command again to go on"),
+        (["-r", "tree"], r"\d( of 3)? files? (is|are) stored; give the same command again to go on"),
+        (["-r", "a", "tree"], r"\d( of 4)? files? (is|are) stored; give the same command again to go on"),
+        (["a", "big", "--if-exists", "fail"], "1 of 2 files is stored; give the same command again with "),
+        (["a", "big", "--if-exists", "rename"], "1 of 2 files is stored; the same command would store them a second"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+async def test_several_files(
+    server_process: ServerProcess, way: Proxy, folder: Path, arguments: list[str], end: str
+) -> None:
+    """Ctrl-C with more than one file says how many are stored, and what goes on with all: the small ones as well."""
+    user = Ftpc(way.address, folder, server_process.root)
+    for name in ("a", "b", "tree/a", "tree/b"):
+        user.write(name)
+    for name in ("big", "tree/big"):
+        user.write(name, content(SIZE))
+    process = await put_until_held(user, way, "-j", "1", *arguments)
+    await soon(lambda: sealed(server_process.root) == 2, "two chunks are stored")
+    [line] = await end_of(process)
+    assert re.match(f"ftpc: {end}", line), line  # of a folder it is left open what is sent first
+    way.up.hold_at = None
+    if end.endswith("to go on"):
+        await way.settle()
+        done = await run(user, "put", "--progress", "none", *arguments)
+        assert 0 == done.status, done
+        for name in arguments:
+            for path in (user.folder / name).rglob("*") if name == "tree" else [user.folder / name]:
+                if path.is_file():
+                    assert path.read_bytes() == (server_process.root / path.relative_to(user.folder)).read_bytes()
+
+
+async def test_another_command(server_process: ServerProcess, way: Proxy, folder: Path) -> None:
+    """Ctrl-C names what this command was asked for, and not what another one has left meanwhile."""
+    user = Ftpc(way.address, folder, server_process.root)
+    for name in ("big", "other"):
+        user.write(name, content(SIZE))
+    process = await put_until_held(user, way)
+    async with proxied(server_process.port) as second:
+        other = await put_until_held(user._replace(server=second.address), second, "other")
+        other.kill()
+        async with asyncio.timeout(PATIENCE_S):
+            await other.communicate()
+    assert 2 == len((await run(user, "jobs")).out.splitlines())
+    [line] = await end_of(process)
+    assert line.startswith(f"ftpc: {folder / 'big'} is not finished; go on with: ftpc resume "), line
+
+
+async def test_a_job_that_is_running(server_process: ServerProcess, way: Proxy, folder: Path) -> None:
+    """What another ftpc is at can not be cancelled: a conflict, as for `put` and `resume`."""
+    user = Ftpc(way.address, folder, server_process.root)
+    user.write("big", content(SIZE))
+    process = await put_until_held(user, way)
+    [line] = (await run(user, "jobs")).out.splitlines()
+    refused = await run(user, "cancel", line.split()[0])
+    assert (7, True, True) == (refused.status, "running now" in line, "stop that one first" in refused.err), refused
+    await end_of(process)

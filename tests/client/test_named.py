@@ -17,7 +17,7 @@ from ftpc.transfer.tree_upload import MOST_PENDING
 from ftpd.payload.channel import Channel
 from ftpd.wire.digests import tree_of
 from ftpd.wire.limits import SMALL_FILE
-from tests.client.command import Ftpc
+from tests.client.command import Caller, Ftpc
 from tests.client.proxy import Proxy, proxied
 from tests.client.scripted import GREETING, Handler, read_request, refusal, scripted
 from tests.client.support import MIB, Recorder, Service, connected, content, soon
@@ -355,23 +355,57 @@ def test_what_is_mixed(ftpc: Ftpc) -> None:
     """Small and large files, folders, links that are named and what can not be sent: each as if it were alone."""
     make(ftpc.folder, {"a": b"a", "b": b"b", "large": content(SMALL_FILE + 1), "tree/c": b"c", "tree/d/e": b"e"})
     (ftpc.folder / "link").symlink_to("a")
-    (ftpc.folder / "loop").symlink_to("loop")
     (ftpc.folder / "tree/link").symlink_to("c")
     os.mkfifo(ftpc.folder / "fifo")
     bad = {
         "fifo": "fifo: it is not a regular file; only files can be sent",
-        "no": "no: there is no such file or folder here",
-        "loop": "loop: Too many levels of symbolic links",
         "/proc/self/status": "/proc/self/status: it has bytes, but says that it has none; send it through a pipe",
     }
-    done = ftpc.run("put", "-r", "--json", "no", "a", "fifo", "large", "tree", "link", "loop", "b", "/proc/self/status")
+    done = ftpc.run("put", "-r", "--json", "a", "fifo", "large", "tree", "link", "b", "/proc/self/status")
     assert {"a": b"a", "b": b"b", "link": b"a", "large": content(SMALL_FILE + 1), "tree/c": b"c", "tree/d/e": b"e"} == (
         all_in(ftpc.remote)
     )
     errors = {one["name"]: one["error"]["message"] for one in done.objects if "error" == one["event"]}
-    assert (bad, 1) == (errors, done.status)
+    assert (bad, 4) == (errors, done.status)
     summary = done.objects[-1]
-    assert (6, 4, SMALL_FILE + 1 + 5) == (summary["files"], summary["failed"], summary["bytes"])
+    assert (6, 2, SMALL_FILE + 1 + 5) == (summary["files"], summary["failed"], summary["bytes"])
+
+
+@pytest.mark.parametrize(
+    ("names", "status", "told"),
+    [
+        (["a", "no"], 3, ["no: there is no such file or folder here"]),
+        (["a", "loop"], 4, ["loop: Too many levels of symbolic links"]),
+        (["tree", "a"], 4, ["tree: it is a folder; put -r sends folders"]),
+        (["-r", "tree", "no"], 3, ["no: there is no such file or folder here"]),
+        (["no", "tree", "taken", "--if-exists", "fail"], 1, ["no: there is no ", "tree: it is a folder", "taken: "]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_names_that_are_nothing_to_send(
+    ftpc: Ftpc, caller: Caller, names: list[str], status: int, told: list[str]
+) -> None:
+    """Of several names those that are no files here are told before the first byte, with what the server objects to."""
+    make(ftpc.folder, {"a": b"a", "taken": b"new", "tree/b": b"b"})
+    make(ftpc.remote, {"taken": b"old"})
+    (ftpc.folder / "loop").symlink_to("loop")
+    done = caller.run("put", *names)
+    *lines, end = done.err.splitlines()
+    assert (status, "nothing was sent", len(told)) == (done.status, end, len(lines)), done.err
+    for line, expected in zip(lines, told, strict=True):
+        assert expected in line, line
+    assert {"taken": b"old"} == all_in(ftpc.remote)
+
+
+def test_what_is_there_already_is_summed_up(ftpc: Ftpc, caller: Caller) -> None:
+    """Of several names that the server has already only the summary tells; each is told with -v, and one alone."""
+    make(ftpc.folder, {"a": b"a", "b": b"b", "large": content(SMALL_FILE + 1)})
+    names = "a", "b", "large"
+    assert 0 == caller.run("put", *names).status
+    assert 1 == len(caller.run("put", *names).err.splitlines())
+    for arguments in (["-v", *names], ["a"]):
+        said = caller.run("put", *arguments).err
+        assert len(arguments[-3:]) == said.count(": the server has it already, the same to the last byte\n"), said
 
 
 def test_events(ftpc: Ftpc) -> None:

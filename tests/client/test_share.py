@@ -119,7 +119,8 @@ def test_list_and_revoke(alice: Ftpc, bob: Ftpc, server: ServerProcess) -> None:
     listed = alice.run("share", "list").out
     assert row["share"] in listed
     assert code.decode().rpartition("_")[2].strip() not in listed
-    assert 0 == alice.run("share", "revoke", row["share"]).status
+    revoked = alice.run("share", "revoke", row["share"])
+    assert (0, f"{row['share']}: it can not be used any more\n") == (revoked.status, revoked.err)
     assert 6 == bob.run("get", "--share", stdin=code).status
     assert 3 == alice.run("share", "revoke", row["share"]).status
     assert code.decode().rpartition("token=")[2].strip() not in server.log

@@ -60,10 +60,14 @@ def test_ctrl_d(tmp_path: Path, command: list[str], until: str) -> None:
         ("user add -x", "ftpd user add: there is no option -x;"),
         ("user -x add bob", "ftpd user: there is no option -x;"),
         ("token create bob --exp 3d", "ftpd token create: there is no option --exp, but --expires;"),
+        ("usr", "ftpd: there is no 'usr'; there are user and token, and without any of them it serves;"),
+        ("user ad x", "ftpd user: there is no 'ad'; there are: key, add, set, list, rm, passwd;"),
+        ("user key x", "ftpd user key: there is no 'x'; there are: add, list, rm;"),
+        ("token list x", "ftpd: x: more names than it takes;"),
     ],
 )
-def test_option_that_is_none(capsys: pytest.CaptureFixture[str], command: str, said: str) -> None:
-    """An option that does not exist is named in one line, with the command that has none such."""
+def test_what_there_is_not(capsys: pytest.CaptureFixture[str], command: str, said: str) -> None:
+    """An option or command that does not exist is named in one line, with what has none such, and what there is."""
     with pytest.raises(SystemExit) as ended:
         main(command.split())
     told = capsys.readouterr().err

@@ -13,7 +13,7 @@ VERBS = {
     "stat": ("ftpc.cli.stat", "tell what a name is"),
     "md5": ("ftpc.cli.md5", "print MD5 digests as md5sum does, or check a list of them"),
     "sum": ("ftpc.cli.sum", "print digests: md5, sha1, sha256 or blake3"),
-    "jobs": ("ftpc.cli.unfinished", "list the uploads that were broken off on this machine"),
+    "jobs": ("ftpc.cli.unfinished", "list the transfers that were broken off"),
     "resume": ("ftpc.cli.resume", "go on with them"),
     "cancel": ("ftpc.cli.cancel", "forget one of them"),
     "df": ("ftpc.cli.df", "tell how much room there is, on the server and in your quota"),

@@ -9,7 +9,7 @@ from ftpc.cli.state import state_folder, trust_and_credentials
 from ftpc.cli.terminal import Terminal
 from ftpc.cli.unfinished import EXAMPLES, pick
 from ftpc.client import Client, connect
-from ftpc.errors import AbandonedError, FtpcError, LocalFileError, RefusedError
+from ftpc.errors import AbandonedError, FtpcError, InUseError, RefusedError
 from ftpc.jobs import Unfinished, forget
 from ftpd.arguments import Parser
 from ftpd.wire.errors import ErrorCode
@@ -35,7 +35,7 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     del client
     for job in pick(args.ids):
         if job.is_running:
-            raise LocalFileError(f"{job.id}: an ftpc is at it; stop that one first")
+            raise InUseError(f"{job.id}: an ftpc is at it; stop that one first")
         stays = await _drop(job, args) if job.upload else ""
         forget(state_folder(), job)
         terminal.say(f"{job.id}: forgotten{stays}")

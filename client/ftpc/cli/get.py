@@ -14,6 +14,7 @@ from ftpc.cli.options import (
     new_parser,
     refuse_twins,
 )
+from ftpc.cli.patterns import hint_at_patterns
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import LocalFileError, RefusedError
@@ -61,6 +62,8 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     remotes: list[str] = args.remotes
     to_stdout = args.output == "-"
     args.recursive = args.recursive or (args.share and not to_stdout)  # nobody has said what was shared
+    if not args.recursive and (dots := [remote for remote in remotes if remote.rstrip("/") in {".", ".."}]):
+        make_parser("get").error(f"{dots[0]} is no remote file; -o {dots[0]} says where files go")
     if to_stdout and terminal.json:
         make_parser("get").error("--json and -o - both want standard output")
     if to_stdout and args.recursive:
@@ -76,12 +79,14 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     display.expect(len(remotes), None)
 
     async def get(remote: str, progress: Progress) -> Outcome:
-        if args.recursive and (await client.stat(remote)).type is EntryType.DIRECTORY:
-            # Whether the folder is there makes no difference: the same command goes on with what it has begun.
-            local = folder / remote.rstrip("/").rpartition("/")[2] if goes_into else folder
-            return await _get_tree(remote, local, args, client, terminal, progress)
-        target = terminal.stdout.fileno() if to_stdout else folder
-        return await _get_file(remote, target, args, client, terminal, progress)
+        with hint_at_patterns(remote):
+            if args.recursive and (await client.stat(remote)).type is EntryType.DIRECTORY:
+                # Whether the folder is there makes no difference: the same command goes on with what it has begun.
+                local = folder / remote.rstrip("/").rpartition("/")[2] if goes_into else folder
+                _refuse_file(local)
+                return await _get_tree(remote, local, args, client, terminal, progress)
+            target = terminal.stdout.fileno() if to_stdout else folder
+            return await _get_file(remote, target, args, client, terminal, progress)
 
     return await run_job(remotes, get, args.jobs, terminal, display)
 
@@ -101,6 +106,7 @@ async def _get_file(
 
 def tell_of_get(remote: str, result: GetResult, client: Client, terminal: Terminal) -> None:
     """Say what became of a download."""
+    terminal.stored += 1
     if terminal.json:
         fields = {"remote": remote, "local": str(result.local), "size": result.size, "mtime": result.mtime}
         more = {"resumed": result.resumed, "repaired": result.repaired, "restarted": result.restarted}
@@ -122,13 +128,21 @@ async def _get_tree(
     def report(file: TreeFile) -> None:
         if file.left_out is not None:
             terminal.say(f"{file.remote}: left out: it is {file.left_out}")
-        elif file.error is None and terminal.json:
+            return
+        if file.error is None:
+            terminal.stored += 1
+        if file.error is None and terminal.json:
             terminal.json_data(event="done", remote=file.remote, local=file.local, size=file.size)
         elif file.error is None and terminal.verbose:
             terminal.say(f"{client.address}/{file.remote} -> {file.local}, {file.size} bytes")
 
     done = await client.get_tree(remote, target, preserve=args.preserve, progress=progress, report=report)
     return Outcome.of_many(done, [(None, error) for error in done.errors])
+
+
+def _refuse_file(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise LocalFileError(f"{folder}: this has to be a folder, for files to go into")
 
 
 def _make_folder(folder: Path) -> None:

@@ -114,6 +114,11 @@ def refuse_job(objections: Sequence[Objection], terminal: Terminal) -> Exit:
 
 def pick_display(choice: str, terminal: Terminal) -> Display:
     """Choose how progress is shown."""
+    terminal.display = _make_display(choice, terminal)
+    return terminal.display
+
+
+def _make_display(choice: str, terminal: Terminal) -> Display:
     if terminal.json:
         from ftpc.ui.events import EventDisplay
 

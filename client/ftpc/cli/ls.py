@@ -5,6 +5,7 @@ from argparse import Namespace
 
 from ftpc.cli.exits import Exit
 from ftpc.cli.options import new_parser
+from ftpc.cli.patterns import hint_at_patterns
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import RefusedError
@@ -36,7 +37,8 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     long = args.long or args.human_readable or terminal.json
     try:
         listing = client.ls(args.path, long=long)
-        entries = [entry async for entry in listing]
+        with hint_at_patterns(args.path):
+            entries = [entry async for entry in listing]
         if listing.unnameable:
             terminal.say(f"ftpc: {count_text(listing.unnameable, 'name')} can not be shown or asked for, see docs")
     except RefusedError as exc:

@@ -1,6 +1,5 @@
 """`ftpc put`: upload files, or standard input."""
 
-import contextlib
 import os
 import stat
 import sys
@@ -22,8 +21,9 @@ from ftpc.cli.options import (
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import FtpcError, LocalFileError
+from ftpc.files import local_error
 from ftpc.progress import Progress
-from ftpc.results import PutResult, TreeFile, TreeResult
+from ftpc.results import Objection, PutResult, TreeFile, TreeResult
 from ftpc.ui.text import count_text, size_text
 from ftpd.arguments import Parser
 from ftpd.wire.limits import SMALL_FILE
@@ -73,17 +73,23 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
         make_parser("put").error("--as names one file; use --to DIR for several")
     if "-" in files and args.name is None:
         make_parser("put").error("standard input has no name; give it one with --as NAME")
+    if "" in files:
+        make_parser("put").error("a name is empty")
     names = [_own_name(file) for file in files]
     refuse_twins("put", names, files)
     if "-" in files and sys.stdin is not None and sys.stdin.isatty():
         terminal.say("ftpc: reading what you type; end it with Ctrl-D on a line of its own")
     full_names = [f"{args.to or ''}/{name}" for name in names] if args.name is None else [args.name]
     remotes = dict(zip(files, full_names, strict=True))
-    found = {file: one for file in files if (one := _look_at(file)) is not None}
+    looked = {file: _look_at(file) for file in files if file != "-"}
+    found = {file: one for file, one in looked.items() if isinstance(one, os.stat_result)}
     folders = {file for file, one in found.items() if stat.S_ISDIR(one.st_mode)}
     if len(files) > 1:
-        plain = [(file, remote) for file, remote in remotes.items() if file not in folders]
-        if objections := await client.check(plain, if_exists=args.if_exists):
+        objections = [Objection(file, one) for file, one in looked.items() if isinstance(one, FtpcError)]
+        if not args.recursive:
+            objections += [Objection(file, _is_folder(file)) for file in files if file in folders]
+        plain = [(file, remotes[file]) for file in found if file not in folders]
+        if objections := objections + await client.check(plain, if_exists=args.if_exists):
             return refuse_job(objections, terminal)
     display = pick_display(args.progress, terminal)
     size = None if "-" in files else sum(one.st_size for file, one in found.items() if file not in folders)
@@ -138,7 +144,7 @@ async def _put_small(
 def _tell_of_file(
     file: str, remote: str, result: PutResult, args: Namespace, client: Client, terminal: Terminal
 ) -> None:
-    tell_of_put(file, result, client, terminal)
+    tell_of_put(file, result, client, terminal, is_alone=len(args.files) == 1)
     is_told = terminal.json or terminal.verbose or result.skipped
     if not is_told and args.if_exists is IfExists.RENAME and result.remote != client.remote_name(remote):
         terminal.say(f"{file}: stored as {result.remote}")
@@ -171,7 +177,10 @@ def _tell_of(file: TreeFile, client: Client, terminal: Terminal) -> None:
     if file.left_out is not None:
         if not file.is_folder:
             terminal.say(f"{file.local}: left out: it is {file.left_out}")
-    elif file.error is None and terminal.json:
+        return
+    if file.error is None and not file.is_folder:
+        terminal.stored += 1
+    if file.error is None and terminal.json:
         keys = ("local", "remote") if file.is_folder else (*file._fields[:5], "identical")
         event = "folder" if file.is_folder else "done"
         terminal.json_data(event=event, **{key: getattr(file, key) for key in keys})
@@ -182,13 +191,18 @@ def _tell_of(file: TreeFile, client: Client, terminal: Terminal) -> None:
         terminal.say(f"{file.local} -> {client.address}/{file.remote}, {what}")
 
 
-def tell_of_put(file: str, result: PutResult, client: Client, terminal: Terminal) -> None:
-    """Say what became of an upload, of an earlier, broken one of the file, and of chunks that arrived damaged."""
+def tell_of_put(file: str, result: PutResult, client: Client, terminal: Terminal, *, is_alone: bool = True) -> None:
+    """Say what became of an upload, of an earlier, broken one of the file, and of chunks that arrived damaged.
+
+    That the server has it already is left to the summary, unless it is alone.
+    """
+    terminal.stored += 1
     if terminal.json:
         terminal.json_data(event="done", local=file, **result._asdict())
         return
     if result.skipped:
-        terminal.say(_skipped(file, result.remote, is_same=result.identical))
+        if not result.identical or is_alone or terminal.verbose:
+            terminal.say(_skipped(file, result.remote, is_same=result.identical))
     elif terminal.verbose:
         terminal.say(f"{file} -> {client.address}/{result.remote}, {result.size} bytes, root {result.root}")
     if result.restarted:
@@ -205,12 +219,16 @@ def _skipped(local: str, remote: str, *, is_same: bool) -> str:
     return f"{local}: {why}"
 
 
-def _look_at(file: str) -> os.stat_result | None:
-    """Look at what is to be sent; what can not be looked at fails in its turn."""
-    if file != "-":
-        with contextlib.suppress(OSError, ValueError):
-            return os.stat(file)  # noqa: PTH116 (there may be thousands)
-    return None
+def _look_at(file: str) -> os.stat_result | FtpcError:
+    """Look at what is to be sent, or tell why that can not be."""
+    try:
+        return os.stat(file)  # noqa: PTH116 (there may be thousands)
+    except (OSError, ValueError) as exc:
+        return local_error(exc, file)
+
+
+def _is_folder(file: str) -> LocalFileError:
+    return LocalFileError(f"{file}: it is a folder; put -r sends folders")
 
 
 def _is_small(found: os.stat_result) -> bool:

@@ -25,7 +25,7 @@ def make_parser(verb: str) -> Parser:
     add_jobs(parser)
     add_streams(parser)
     add_patience(parser)
-    parser.set_defaults(meets=False)  # every job knows its own server
+    parser.set_defaults(meets=False, repeats=False)  # every job knows its own server
     return parser
 
 
@@ -36,6 +36,7 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     if not jobs:
         terminal.say("there is nothing to go on with")
         return Exit.OK
+    terminal.unfinished.update(job.task for job in jobs)
     display = pick_display(args.progress, terminal)
     display.expect(len(jobs), sum(job.size for job in jobs))
 

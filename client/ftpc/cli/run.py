@@ -5,7 +5,6 @@ import contextlib
 import importlib
 import os
 import signal
-import time
 from argparse import Namespace
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Protocol, TextIO, cast
@@ -42,7 +41,6 @@ def run_verb(module: str, verb: str, arguments: Sequence[str]) -> int:
     parser.refuse_unknown(arguments)
     args = parser.parse_args(arguments)
     terminal = Terminal(json=args.json, quiet=args.quiet, verbose=args.verbose)
-    started = time.time()
     try:
         status = asyncio.run(_interruptible(_connected(code, args, terminal), args, terminal))
         terminal.stdout.flush()
@@ -56,19 +54,10 @@ def run_verb(module: str, verb: str, arguments: Sequence[str]) -> int:
         terminal.complain(LocalFileError(f"standard output: {exc.strerror or exc}"))
         return Exit.LOCAL
     if status != Exit.OK and hasattr(args, "retries") and not getattr(args, "share", False):
-        _tell_how_to_go_on(started, terminal)
+        from ftpc.cli.going_on import tell_how_to_go_on
+
+        tell_how_to_go_on(status, args, terminal)
     return status
-
-
-def _tell_how_to_go_on(started: float, terminal: Terminal) -> None:
-    """Say what continues the uploads that this command has begun and not finished."""
-    from ftpc.cli.state import state_folder
-    from ftpc.jobs import unfinished
-
-    with contextlib.suppress(FtpcError):
-        for job in unfinished(state_folder()):
-            if job.changed >= started and not job.is_running:
-                terminal.say(f"ftpc: {job.task.local} is not finished; go on with: ftpc resume {job.id}")
 
 
 def _abandon(stream: TextIO) -> None:
@@ -79,6 +68,7 @@ def _abandon(stream: TextIO) -> None:
 
 async def _connected(code: Verb, args: Namespace, terminal: Terminal) -> Exit:
     async with _client_for(args, terminal) as client:
+        terminal.unfinished = client.unfinished
         if client.address.is_encrypted and getattr(args, "meets", True):
             from ftpc.cli.meet import meet
 

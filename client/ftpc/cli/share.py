@@ -48,7 +48,7 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
         make_parser("share").error("write: ftpc share PATH, ftpc share list, or ftpc share revoke ID")
     if args.what == "revoke":
         await client.unshare(args.id)
-        terminal.say(f"{args.id}: it is good for nothing any more")
+        terminal.say(f"{args.id}: it can not be used any more")
     elif args.what == "list":
         await _list(client, terminal)
     else:

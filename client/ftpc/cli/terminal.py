@@ -4,9 +4,13 @@ import os
 import sys
 from collections.abc import Callable
 from io import StringIO, TextIOWrapper
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from ftpc.errors import FtpcError, RefusedError
+
+if TYPE_CHECKING:
+    from ftpc.jobs import Task
+    from ftpc.ui.base import Display
 
 
 def _usable(stream: TextIO | None) -> TextIO:
@@ -29,6 +33,12 @@ class Terminal:
         self.verbose = verbose
         self.print: Callable[[str], None] = self._print
         """Prints a line of talk; as long as bars are drawn, that has to go through them."""
+        self.display: Display | None = None
+        """Where the files of the command are shown, if it moves any."""
+        self.stored = 0
+        """Files of those that have been told of as stored."""
+        self.unfinished: set[Task] = set()
+        """What is not, and may be gone on with one by one."""
 
     @property
     def can_draw(self) -> bool:

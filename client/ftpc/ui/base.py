@@ -59,11 +59,16 @@ class Display:
     @property
     def files_text(self) -> str:
         """How many files there are, those in folders as far as they were looked through: `12`, `3,010+`."""
+        files, is_whole = self.files_found
+        return f"{files:,}{'' if is_whole else '+'}"
+
+    @property
+    def files_found(self) -> tuple[int, bool]:
+        """How many files there are, those in folders as far as they were looked through; and whether these are all."""
         contents = [item.contents for item in list(self._folders) if item.contents is not None]
         folders = max(self._folders_expected, len(contents))
         files = self.files_expected - folders + sum(one.files for one in contents)
-        is_whole = len(contents) == folders and all(one.is_whole for one in contents)
-        return f"{files:,}{'' if is_whole else '+'}"
+        return files, len(contents) == folders and all(one.is_whole for one in contents)
 
     @property
     def has_folders(self) -> bool:
