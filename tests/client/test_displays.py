@@ -378,6 +378,7 @@ def test_rate_is_taken_over_a_window() -> None:
         (rate_text(2048, 2), "1.0 KiB/s"),
         (count_text(1, "file"), "1 file"),
         (count_text(0, "file"), "0 files"),
+        (count_text(5003, "file"), "5,003 files"),
         (safe_text("a ü€文 b\u00a0"), "a ü€文 b\u00a0"),
         (safe_text("\x1b[1m\x9b\r\n\t\x7f"), "\\x1b[1m\\x9b\\r\\n\\t\\x7f"),
         (safe_text("\u202ex\u2028\u200b\ufeff"), "\\u202ex\\u2028\\u200b\\ufeff"),

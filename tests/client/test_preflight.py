@@ -131,7 +131,7 @@ async def test_refusals_that_fill_the_line(service: Service, client: Client, fol
     (service.root / "file").write_bytes(b"")
     names = [f"file/{number:0>85}" for number in range(20 * MAX_CHECKED)]
     found = await client.check([(local, name) for name in names])
-    assert f"and {len(names) - 10} more" == found[10].error.message
+    assert f"and {len(names) - 10:,} more" == found[10].error.message
     await client.ping()
 
 

@@ -49,5 +49,5 @@ def quota_lines(disk: Disk) -> list[str]:
     if disk.quota is not None:
         lines.append(f"quota: {size_text(disk.used or 0)} used of {size_text(disk.quota)}")
     if disk.quota_files is not None:
-        lines.append(f"quota: {disk.files} files of {disk.quota_files}")
+        lines.append(f"quota: {disk.files:,} files of {disk.quota_files:,}")
     return lines

@@ -128,6 +128,8 @@ async def _get_tree(
             terminal.say(f"{client.address}/{file.remote} -> {file.local}, {file.size} bytes")
 
     done = await client.get_tree(remote, target, preserve=args.preserve, progress=progress, report=report)
+    if done.resumed and not terminal.json:
+        terminal.say(f"{remote}: {size_text(done.resumed)} of it were here already")
     return Outcome.of_many(done, [(None, error) for error in done.errors])
 
 

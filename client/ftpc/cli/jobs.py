@@ -140,11 +140,11 @@ def _sum_up(outcomes: Sequence[Outcome], errors: Sequence[FtpcError], seconds: f
         return  # the error says it all
     extras = [count_text(total.folders, "folder") + " without files"] if total.folders else []
     if total.identical:
-        extras += [f"{total.identical} the same already ({size_text(total.identical_size)})"]
+        extras += [f"{total.identical:,} the same already ({size_text(total.identical_size)})"]
     if taken := total.skipped - total.identical:
-        extras += [f"{taken} skipped, the name being taken"]
+        extras += [f"{taken:,} skipped, the name being taken"]
     extras += ["verified" if total.files or total.identical else "nothing to verify"]
-    extras += [f"but {_count(errors)} failed"] if errors else []
+    extras += [f"but {_count(errors):,} failed"] if errors else []
     rate = rate_text(total.size - total.resumed, seconds)
     figures = f"{size_text(total.size)} in {seconds_text(seconds)} ({rate})"
     terminal.say(", ".join((count_text(total.files, "file"), figures, *extras)))

@@ -159,6 +159,8 @@ async def _put_tree(
     if done.folders_left_out:
         what = count_text(done.folders_left_out, "folder")
         terminal.say(f"{folder}: {what} without files left out: this server is too old to make any")
+    if done.resumed and not terminal.json:
+        terminal.say(f"{folder}: {size_text(done.resumed)} of it were there already")
     end = ""
     if done.is_ended:
         stays = f"what is stored of it stays: {count_text(done.files, 'file')}" if done.files else "nothing was sent"

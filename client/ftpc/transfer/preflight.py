@@ -138,7 +138,7 @@ class Preflight:
         if room.quota is not None and self.size > room.quota - (room.used or 0):
             text = f"the quota is {room.quota} bytes, of which {room.used} are used; all together need {self.size}"
         elif room.quota_files is not None and self.files > room.quota_files - (room.files or 0):
-            text = f"the quota is {room.quota_files} files, and there are {room.files}; {self.files} more are too many"
+            text = f"the quota is {room.quota_files:,} files, and there are {room.files:,}; {self.files:,} more are too many"
             facts = {"needed_files": self.files}
         elif self.size > room.free:
             text = f"there are {room.free} bytes free on the server, and all together need {self.size}"

@@ -42,5 +42,5 @@ def safe_text(text: str) -> str:
 
 
 def count_text(count: int, what: str) -> str:
-    """Write a number of things: `1 file`, `2 files`."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
+    """Write a number of things: `1 file`, `2 files`, `5,003 files`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
