@@ -18,7 +18,8 @@ from ftpc.ui.base import Display
 from ftpc.ui.events import EventDisplay
 from ftpc.ui.plain import PlainDisplay
 from ftpc.ui.rate import WINDOW_S, Rate
-from ftpc.ui.text import count_text, rate_text, safe_text, seconds_text, size_text
+from ftpc.ui.text import count_text, rate_text, safe_text, seconds_text
+from ftpd.amounts import size_text
 from tests.client.screen import visible
 from tests.client.support import MIB
 

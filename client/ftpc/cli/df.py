@@ -6,7 +6,7 @@ from ftpc.cli.exits import Exit
 from ftpc.cli.options import new_parser
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
-from ftpc.ui.text import size_text
+from ftpd.amounts import size_text
 from ftpd.arguments import Parser
 from ftpd.wire.messages import Disk
 

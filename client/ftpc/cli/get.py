@@ -16,10 +16,11 @@ from ftpc.cli.options import (
 )
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
-from ftpc.errors import LocalFileError, RefusedError
+from ftpc.errors import FtpcError, LocalFileError, RefusedError
 from ftpc.progress import Progress
 from ftpc.results import GetResult, TreeFile
-from ftpc.ui.text import count_text, size_text
+from ftpc.ui.text import count_text
+from ftpd.amounts import size_text
 from ftpd.arguments import Parser
 from ftpd.wire.errors import ErrorCode
 from ftpd.wire.messages import EntryType
@@ -119,7 +120,11 @@ def tell_of_get(remote: str, result: GetResult, client: Client, terminal: Termin
 async def _get_tree(
     remote: str, target: Path, args: Namespace, client: Client, terminal: Terminal, progress: Progress
 ) -> Outcome:
+    errors: list[tuple[str | None, FtpcError]] = []
+
     def report(file: TreeFile) -> None:
+        if file.error is not None:
+            errors.append((file.remote, file.error))
         if file.left_out is not None:
             terminal.say(f"{file.remote}: left out: it is {file.left_out}")
         elif file.error is None and terminal.json:
@@ -130,7 +135,7 @@ async def _get_tree(
     done = await client.get_tree(remote, target, preserve=args.preserve, progress=progress, report=report)
     if done.resumed and not terminal.json:
         terminal.say(f"{remote}: {size_text(done.resumed)} of it were here already")
-    return Outcome.of_many(done, [(None, error) for error in done.errors])
+    return Outcome.of_many(done, errors)
 
 
 def _make_folder(folder: Path) -> None:

@@ -12,7 +12,8 @@ from rich.text import Text
 from ftpc.progress import Item, Phase
 from ftpc.ui.base import Display
 from ftpc.ui.rate import Rate
-from ftpc.ui.text import safe_text, seconds_text, size_text
+from ftpc.ui.text import safe_text, seconds_text
+from ftpd.amounts import size_text
 
 MAX_ROWS = 8
 """Files shown at the same time; more of them flicker and push the total out of sight."""

@@ -6,7 +6,8 @@ from typing import TextIO
 from ftpc.progress import Item, Phase
 from ftpc.ui.base import Display
 from ftpc.ui.rate import Rate
-from ftpc.ui.text import rate_text, safe_text, size_text
+from ftpc.ui.text import rate_text, safe_text
+from ftpd.amounts import size_text
 
 EVERY_S = 5.0
 """Seconds between two lines."""
