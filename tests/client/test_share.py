@@ -120,7 +120,9 @@ def test_list_and_revoke(alice: Ftpc, bob: Ftpc, server: ServerProcess) -> None:
     assert row["share"] in listed
     assert code.decode().rpartition("_")[2].strip() not in listed
     assert 0 == alice.run("share", "revoke", row["share"]).status
-    assert 6 == bob.run("get", "--share", stdin=code).status
+    over = bob.run("get", "--share", stdin=code)
+    said = "ftpc: this share is over (used up, expired or revoked): ask for a new code\n"
+    assert (6, said) == (over.status, over.err)
     assert 3 == alice.run("share", "revoke", row["share"]).status
     assert code.decode().rpartition("token=")[2].strip() not in server.log
 

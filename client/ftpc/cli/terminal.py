@@ -30,6 +30,8 @@ class Terminal:
         self.json = json
         self.quiet = quiet
         self.verbose = verbose
+        self.explain: Callable[[FtpcError], str] = lambda error: error.message
+        """Gives the message of an error, with what is to be done about it."""
         self.print: Callable[[str], None] = self._print
         """Prints a line of talk; as long as bars are drawn, that has to go through them."""
 
@@ -69,13 +71,14 @@ class Terminal:
         """
         from ftpc.ui.text import safe_text
 
+        message = self.explain(error)
         if files:
             many = f"; {files:,} files are not stored, or nobody knows" if files > 1 else ""
             which = f"{name}: " if name and files == 1 and is_one_of_many and _is_nameless(error, name) else ""
-            self.print(f"ftpc: {safe_text(which + error.message)}{many}")
+            self.print(f"ftpc: {safe_text(which + message)}{many}")
         if self.json:
             facts = error.facts if isinstance(error, RefusedError) else {}
-            self.json_data(event="error", name=name, error={**facts, "code": error.code, "message": error.message})
+            self.json_data(event="error", name=name, error={**facts, "code": error.code, "message": message})
 
     def _print(self, line: str) -> None:
         print(line, file=self.stderr, flush=True)
