@@ -42,7 +42,8 @@ class Item:
     """One file on its way, or many small ones. The engine changes it, a display reads it."""
 
     __slots__ = (
-        "contents", "counts", "done", "moved", "name", "phase", "reason", "repaired", "restarted", "resumed", "total",
+        "contents", "counts", "done", "lost", "moved", "name", "phase", "reason", "repaired", "restarted", "resumed",
+        "total",
     )  # fmt: skip
 
     def __init__(self, name: str, total: int | None, phase: Phase, *, counts: bool = True) -> None:
@@ -62,6 +63,8 @@ class Item:
         """Bytes of `done` that were there before this transfer, or this connection, began."""
         self.restarted = False
         """Whether nothing could be used of what was there before."""
+        self.lost = False
+        """Whether that is because what was here is gone."""
         self.repaired = 0
         """Chunks that arrived damaged and were sent again."""
         self.contents: Contents | None = None

@@ -105,5 +105,6 @@ def test_commands_that_are_told_work_as_they_are(tmp_path: Path, place: str) -> 
     status, said = run(*shlex.split(said.partition("make it first: ")[2])[1:])
     assert 0 == status, said
     create, change = (shlex.split(part.partition(")")[0])[1:] for part in said.splitlines()[0].split("(")[1:])
+    assert reach == create[-len(reach) :] == change[-len(reach) :]
     assert (0, True) == (run(*create)[0], run(*create)[1].startswith("ftk_"))
     assert (0, "the password of bob was changed\n") == run(*change)

@@ -109,7 +109,9 @@ def tell_of_get(remote: str, result: GetResult, client: Client, terminal: Termin
         return
     if terminal.verbose:
         terminal.say(f"{client.address}/{remote} -> {result.local or 'standard output'}, {result.size} bytes")
-    if result.restarted:
+    if result.lost:
+        terminal.say(f"{remote}: what was here of it after a break is gone: begun afresh")
+    elif result.restarted:
         terminal.say(f"{remote}: after a break nobody could tell whether it was still the same: begun afresh")
     if result.resumed:
         terminal.say(f"{remote}: {size_text(result.resumed)} of it were here already")
