@@ -3,6 +3,7 @@
 import argparse
 import datetime as dt
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -66,7 +67,7 @@ def _add_user(args: argparse.Namespace, file: Path) -> None:
     is_first = not file.exists()
     with edit(file) as users:
         if args.name in users.users:
-            raise UsersError(f"there is a user {args.name} already; ftpd user rm {args.name} removes it")
+            raise UsersError(f"there is a user {args.name} already; {_line(args, 'user rm', args.name)} removes it")
         users.users[args.name] = User(
             rights=args.rights,
             home=args.home,
@@ -75,15 +76,15 @@ def _add_user(args: argparse.Namespace, file: Path) -> None:
             rate=args.rate or "",
             connections=args.connections or 0,
         )
-    print(f"{args.name} can log in once it has a token (ftpd token create {args.name}) or a password "
-          f"(ftpd user passwd {args.name})")  # fmt: skip
+    print(f"{args.name} can log in once it has a token ({_line(args, 'token create', args.name)}) or a password "
+          f"({_line(args, 'user passwd', args.name)})")  # fmt: skip
     if is_first:
         print("a server of this folder that runs already goes on letting everybody in until it is started again")
 
 
 def _change_user(args: argparse.Namespace, file: Path) -> None:
     with edit(file) as users:
-        user = _find(users, args.name)
+        user = _find(users, args.name, args)
         for field in ("rights", "home", "quota", "quota_files", "rate", "connections"):
             value = getattr(args, field)
             if value is not None:
@@ -102,46 +103,48 @@ def _list_users(args: argparse.Namespace, file: Path) -> None:
 def _remove_user(args: argparse.Namespace, file: Path) -> None:
     with edit(file) as users:
         if users.users.pop(args.name, None) is None:
-            raise UsersError(f"there is no user {args.name}; see ftpd user list")
+            raise UsersError(f"there is no user {args.name}; see {_line(args, 'user list')}")
         for name in [name for name, token in users.tokens.items() if token.user == args.name]:
             del users.tokens[name]
 
 
 def _set_password(args: argparse.Namespace, file: Path) -> None:
-    _find(load(file), args.name)
+    _find(load(file), args.name, args)
     try:
         password = hash_password(ask_password(args.name))  # nobody else can change the file in the block below
     except ValueError as exc:
         raise UsersError(str(exc)) from exc
     with edit(file) as users:
-        _find(users, args.name).password = password
+        _find(users, args.name, args).password = password
+    print(f"the password of {args.name} was changed")
 
 
 def _add_key(args: argparse.Namespace, file: Path) -> None:
-    _find(load(file), args.name)
+    _find(load(file), args.name, args)
     try:
         key = parse_key(ask_key(args.name))
         check_key(key)
     except ValueError as exc:
         raise UsersError(f"standard input: {exc}") from exc
     with edit(file) as users:
-        user = _find(users, args.name)
+        user = _find(users, args.name, args)
         if key[:2] not in [parse_key(known)[:2] for known in user.keys]:
             user.keys.append(str(key))
     print(f"{args.name} can log in with {key.fingerprint}: ftpc login URL --user {args.name} --key FILE")
 
 
 def _list_keys(args: argparse.Namespace, file: Path) -> None:
-    for key in map(parse_key, _find(load(file), args.name).keys):
+    for key in map(parse_key, _find(load(file), args.name, args).keys):
         print(f"{key.fingerprint}  {key.kind}  {key.comment}".rstrip())
 
 
 def _remove_key(args: argparse.Namespace, file: Path) -> None:
     with edit(file) as users:
-        user = _find(users, args.name)
+        user = _find(users, args.name, args)
         rest = [line for line in user.keys if parse_key(line).fingerprint != args.fingerprint]
         if len(rest) == len(user.keys):
-            raise UsersError(f"{args.name} has no key {args.fingerprint}; see ftpd user key list {args.name}")
+            see = _line(args, "user key list", args.name)
+            raise UsersError(f"{args.name} has no key {args.fingerprint}; see {see}")
         user.keys = rest
 
 
@@ -149,7 +152,7 @@ def _create_token(args: argparse.Namespace, file: Path) -> None:
     token = new_token()
     now = dt.datetime.now(dt.UTC).replace(microsecond=0)
     with edit(file) as users:
-        _find(users, args.name)
+        _find(users, args.name, args)
         users.tokens[token.id] = Token(
             user=args.name,
             sha256=token.sha256,
@@ -177,15 +180,22 @@ def _list_tokens(args: argparse.Namespace, file: Path) -> None:
 def _revoke_token(args: argparse.Namespace, file: Path) -> None:
     with edit(file) as users:
         if users.tokens.pop(args.id, None) is None:
-            raise UsersError(f"there is no token {args.id}; see ftpd token list")
+            raise UsersError(f"there is no token {args.id}; see {_line(args, 'token list')}")
         for name in [name for name, token in users.tokens.items() if token.maker == args.id]:
             del users.tokens[name]
 
 
-def _find(users: Users, name: str) -> User:
+def _find(users: Users, name: str, args: argparse.Namespace) -> User:
     if name not in users.users:
-        raise UsersError(f"there is no user {name}; make it first: ftpd user add {name}")
+        raise UsersError(f"there is no user {name}; make it first: {_line(args, 'user add', name)}")
     return users.users[name]
+
+
+def _line(args: argparse.Namespace, command: str, *words: str) -> str:
+    """Write a command for the same file of users, as it can be typed."""
+    place = ["--root", str(args.root)] if args.root != _default_root() else []
+    place += ["--access", str(args.access)] if args.access != _default_access() else []
+    return shlex.join(["ftpd", *command.split(), *words, *place])
 
 
 def _parser() -> Parser:
@@ -246,12 +256,19 @@ def _command(
     parser = group.add_parser(name, help=text, description=text, allow_abbrev=False)
     if argument is not None:
         parser.add_argument(argument, type=_name if argument == "name" else str, metavar=argument.upper())
-    root = os.environ.get("FTPD_ROOT") or str(Config().root)
-    access = os.environ.get("FTPD_ACCESS")
-    parser.add_argument("--root", type=Path, default=Path(root), metavar="DIR", help="as for ftpd")
-    parser.add_argument("--access", type=Path, default=access and Path(access), metavar="DIR", help="as for ftpd")
+    parser.add_argument("--root", type=Path, default=_default_root(), metavar="DIR", help="as for ftpd")
+    parser.add_argument("--access", type=Path, default=_default_access(), metavar="DIR", help="as for ftpd")
     parser.set_defaults(action=action)
     return parser
+
+
+def _default_root() -> Path:
+    return Path(os.environ.get("FTPD_ROOT") or Config().root)
+
+
+def _default_access() -> Path | None:
+    access = os.environ.get("FTPD_ACCESS")
+    return Path(access) if access else None
 
 
 def _name(text: str) -> str:

@@ -137,7 +137,7 @@ class OthersRefusedError(RefusedError):
     """More files of the same job that the server would refuse, and that are not told one by one."""
 
     def __init__(self, code: str, count: int) -> None:
-        super().__init__(code, f"and {count} more", {"more": count})
+        super().__init__(code, f"and {count:,} more", {"more": count})
         self.count = count
 
 

@@ -23,7 +23,7 @@ class Phase(StrEnum):
 class Contents:
     """What is in a folder on its way, and how much of that is over."""
 
-    __slots__ = ("done", "files", "is_whole", "size")
+    __slots__ = ("done", "files", "is_whole", "size", "skipped")
 
     def __init__(self) -> None:
         self.files = 0
@@ -34,12 +34,17 @@ class Contents:
         """Whether these are all."""
         self.done = 0
         """Those that are done, or can not be."""
+        self.skipped = 0
+        """Those of `done` for which nothing was moved: they were the same already, or failed."""
 
 
 class Item:
     """One file on its way, or many small ones. The engine changes it, a display reads it."""
 
-    __slots__ = ("contents", "counts", "done", "name", "phase", "reason", "repaired", "restarted", "resumed", "total")
+    __slots__ = (
+        "contents", "counts", "done", "lost", "moved", "name", "phase", "reason", "repaired", "restarted", "resumed",
+        "total",
+    )  # fmt: skip
 
     def __init__(self, name: str, total: int | None, phase: Phase, *, counts: bool = True) -> None:
         self.name = name
@@ -47,6 +52,8 @@ class Item:
         """Bytes in all; None while nobody knows."""
         self.done = 0
         """Bytes the other side has confirmed as verified and stored (put), or that are written here (get)."""
+        self.moved = 0
+        """Bytes that came over the line for it; never less than before, and nothing that was there already."""
         self.phase = phase
         self.counts = counts
         """Whether it is a file of the job: not if each file in it is an item as well, nor if it is in a folder."""
@@ -56,6 +63,8 @@ class Item:
         """Bytes of `done` that were there before this transfer, or this connection, began."""
         self.restarted = False
         """Whether nothing could be used of what was there before."""
+        self.lost = False
+        """Whether that is because what was here is gone."""
         self.repaired = 0
         """Chunks that arrived damaged and were sent again."""
         self.contents: Contents | None = None

@@ -108,3 +108,5 @@ class GetResult(NamedTuple):
     """Whether it was begun afresh after a break: the remote file had changed, or could not be proven not to have."""
     repaired: int = 0
     """Chunks that arrived damaged and were sent again."""
+    lost: bool = False
+    """Whether it was begun afresh because what was here of it is gone."""

@@ -10,6 +10,7 @@ import time
 from typing import NamedTuple
 
 from ftpd.access.rights import Quota
+from ftpd.amounts import size_text
 from ftpd.store.base import Store, Usage
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.paths import RemotePath
@@ -141,9 +142,10 @@ class Account:
 
     def _refusal(self, wanted: Held, quota: Quota) -> FtpdError:
         if quota.size is not None and self.size + wanted.size > quota.size:
-            text = f"the quota is {quota.size} bytes, of which {self.size} are used; {wanted.size} more are too many"
+            whole, free = size_text(quota.size), size_text(max(0, quota.size - self.size))
+            text = f"it needs {size_text(wanted.size)}, and of the quota of {whole} {free} are free"
             return FtpdError(ErrorCode.NO_SPACE, text, quota=quota.size, used=self.size)
-        text = f"the quota is {quota.files} files, and there are {self.files}"
+        text = f"the quota is {quota.files:,} files, and there are {self.files:,}"
         return FtpdError(ErrorCode.NO_SPACE, text, quota_files=quota.files or 0, files=self.files)
 
     def _is_worth_counting(self) -> bool:

@@ -6,6 +6,10 @@ import subprocess
 
 import pytest
 
+from ftpc.cli.jobs import Outcome, run_job
+from ftpc.cli.terminal import Terminal
+from ftpc.errors import RefusedError
+from ftpc.ui.base import Display
 from tests.client.command import Ftpc
 from tests.client.support import MIB, content
 
@@ -173,3 +177,19 @@ def test_a_reader_that_has_enough(ftpc: Ftpc) -> None:
     ftpc.serve("big", bytes(9 * MIB))
     got = ftpc.shell("$ftpc get big -o - | head -c 1 > /dev/null; echo ${PIPESTATUS[0]}")
     assert ("141\n", "") == (got.out, got.err)
+
+
+@pytest.mark.parametrize("code", ["no_space", "forbidden"])
+async def test_refusals_of_one_of_many_name_it(capsys: pytest.CaptureFixture[str], code: str) -> None:
+    """A refusal that does not say which file it is about does so when there are several, once, and not of one alone."""
+
+    async def put(task: str, display: Display) -> Outcome:
+        if task == "tree":
+            return Outcome(errors=[("tree/c", RefusedError(code, "no", {})), (None, RefusedError(code, "all", {}))])
+        raise RefusedError(code, "data/b: no" if task == "b" else "no", {})
+
+    await run_job(["a", "b", "tree"], put, 1, Terminal(), Display())
+    said = capsys.readouterr().err.splitlines()
+    assert ["ftpc: a: no", "ftpc: data/b: no", "ftpc: tree/c: no", "ftpc: all"] == said[:4]
+    await run_job(["a"], put, 1, Terminal(), Display())
+    assert ["ftpc: no"] == capsys.readouterr().err.splitlines()

@@ -5,17 +5,21 @@ import json
 import re
 
 import pytest
+from rich.progress_bar import ProgressBar
 
 from ftpc import Item, Phase
 from ftpc.cli.jobs import pick_display
 from ftpc.cli.terminal import Terminal
 from ftpc.progress import Contents
+from ftpc.results import TreeFile
+from ftpc.transfer.tasks import Tally
 from ftpc.ui.bars import MAX_ROWS, BarDisplay
 from ftpc.ui.base import Display
 from ftpc.ui.events import EventDisplay
 from ftpc.ui.plain import PlainDisplay
 from ftpc.ui.rate import WINDOW_S, Rate
-from ftpc.ui.text import count_text, rate_text, safe_text, seconds_text, size_text
+from ftpc.ui.text import count_text, rate_text, safe_text, seconds_text
+from ftpd.amounts import size_text
 from tests.client.screen import visible
 from tests.client.support import MIB
 
@@ -25,7 +29,7 @@ ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 def item(name: str, total: int | None = MIB, done: int = 0, phase: Phase = Phase.SENDING) -> Item:
     """Make an item."""
     made = Item(name, total, phase)
-    made.done = done
+    made.done = made.moved = done
     return made
 
 
@@ -50,6 +54,116 @@ def test_one_file_is_one_line() -> None:
     [line] = draw([item("a.txt", 4 * MIB, MIB)], 1, 4 * MIB)
     assert line.startswith("a.txt ")
     assert "1.0 MiB/4.0 MiB" in line
+
+
+class Clock:
+    """The time that displays go by, which the test moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
+
+
+def one_line(display: BarDisplay) -> str:
+    """Draw bars as they are now, and give the first line without its bar."""
+    with display._console.capture() as drawn:
+        display._console.print(display)
+    return " ".join(re.sub(r"[━╸╺]", "", ESCAPE.sub("", drawn.get())).splitlines()[0].split())
+
+
+def bars(monkeypatch: pytest.MonkeyPatch) -> BarDisplay:
+    """Make bars to be drawn by hand."""
+    monkeypatch.setenv("COLUMNS", "100")
+    return BarDisplay(io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
+
+
+def test_what_was_there_is_not_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was there before counts for the bar, and not for the rate and the time that is left."""
+    clock, display = Clock(monkeypatch), bars(monkeypatch)
+    display.expect(1, 100 * MIB)
+    display.start(moving := item("a", 100 * MIB))
+    clock.now += 2  # looking at what is here
+    moving.done = moving.resumed = 80 * MIB
+    display.update(moving)
+    clock.now += 1
+    moving.done, moving.moved = 85 * MIB, 5 * MIB
+    display.update(moving)
+    assert "a 85.0 MiB/100.0 MiB 5.0 MiB/s 3.0 s" == one_line(display)
+
+
+def test_a_break_is_not_in_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time without a connection says nothing of how fast it goes when there is one."""
+    clock, display = Clock(monkeypatch), bars(monkeypatch)
+    stream = io.StringIO()
+    plain = PlainDisplay(stream, every_s=1)
+    moving = item("a", 100 * MIB)
+    for each in (display, plain):
+        each.expect(1, 100 * MIB)
+        each.start(moving)
+    for passed, moved, phase in ((2, 20, Phase.SENDING), (0, 20, Phase.WAITING), (8, 20, Phase.SENDING)):
+        clock.now += passed
+        moving.phase, moving.done, moving.moved = phase, moved * MIB, moved * MIB
+        for each in (display, plain):
+            each.update(moving)
+        one_line(display)
+    clock.now += 1
+    moving.done = moving.moved = 30 * MIB
+    plain.update(moving)
+    assert "a 30.0 MiB/100.0 MiB 10.0 MiB/s 7.0 s" == one_line(display)
+    assert [" 10.0 MiB/s", " -", " -", " 10.0 MiB/s"] == [line.split(",")[1] for line in stream.getvalue().splitlines()]
+
+
+def test_files_that_are_left_take_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When nearly all bytes of a folder are there and most of its files are not, it is not nearly over."""
+    clock, display = Clock(monkeypatch), bars(monkeypatch)
+    display.expect(1, 0, folders=1)
+    display.start(moving := folder(5003, 100 * MIB, is_whole=True))
+    moving.done, moving.moved = 0, 0
+    display.update(moving)
+    assert moving.contents is not None
+    clock.now += 1
+    moving.contents.done, moving.done, moving.moved = 3, 100 * MIB - 5000, 100 * MIB - 5000
+    assert 0.7 < float(one_line(display).split()[-2]) < 0.9  # 80 MiB would take as long
+    clock.now += WINDOW_S
+    one_line(display)
+    for _ in range(16):
+        moving.contents.done += 100
+        clock.now += 1
+        one_line(display)
+    assert one_line(display).endswith(" 34 s")
+    moving.contents.done, moving.done = 5001, 100 * MIB
+    assert one_line(display).endswith(" 0.1 s")
+    drawn = display._row("", moving.done, moving.done, "", "", is_total=True)[1]
+    assert isinstance(drawn, ProgressBar)
+    assert drawn.completed < (drawn.total or 0)
+    moving.contents.done += 2
+    drawn = display._row("", moving.done, moving.done, "", "", is_total=True)[1]
+    assert isinstance(drawn, ProgressBar)
+    assert drawn.completed == drawn.total
+
+
+def test_what_is_the_same_already_is_no_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small files that are skipped are done, and neither their bytes nor they themselves say how fast it goes."""
+    clock, display = Clock(monkeypatch), bars(monkeypatch)
+    display.expect(1, 0, folders=1)
+    display.start(moving := folder(1000, 4 * MIB, is_whole=True))
+    moving.moved = 0
+    tally = Tally(moving, display, None)
+    clock.now += 1
+    tally.take_small([TreeFile("a", "a", MIB, "root", skipped=True)] * 2)
+    assert "2/1,000 files 3.0 MiB/4.0 MiB sending" == one_line(display)
+    tally.take_small([TreeFile("a", "a", MIB // 2)])
+    assert one_line(display).startswith("3/1,000 files 3.5 MiB/4.0 MiB 512.0 KiB/s ")
+
+
+def test_not_all_before_the_last_file() -> None:
+    """Plain lines do not say that all is done as long as a file is not."""
+    stream = io.StringIO()
+    display = PlainDisplay(stream, every_s=0)
+    display.expect(1, MIB)
+    display.start(moving := item("a", MIB, MIB))
+    display.update(moving)
+    assert "1.0 MiB of 1.0 MiB (99 %)" in stream.getvalue()
 
 
 def test_several_files_are_a_line_each() -> None:
@@ -234,14 +348,14 @@ def test_what_stands_for_many_is_no_file() -> None:
 
 def test_rate_is_taken_over_a_window() -> None:
     """The rate follows a change within the window, and the rest is reckoned from it."""
-    rate = Rate(0.0)
-    assert (0.0, None) == (rate.per_second(), rate.seconds_left(0, 100))
+    rate = Rate(0.0, 0)
+    assert (0.0, None) == (rate.per_second(), rate.seconds_left(100))
     for second in range(1, 101):
         rate.note(float(second), second * 100)
     assert 100.0 == rate.per_second()
-    assert 10.0 == rate.seconds_left(0, 1000)
-    assert None is rate.seconds_left(0, None)
-    assert None is rate.seconds_left(0, 2**50)
+    assert 10.0 == rate.seconds_left(1000)
+    assert None is rate.seconds_left(None)
+    assert None is rate.seconds_left(2**50)
     for second in range(101, 102 + int(WINDOW_S)):
         rate.note(float(second), 10_000)
     assert 0.0 == rate.per_second()
@@ -265,6 +379,7 @@ def test_rate_is_taken_over_a_window() -> None:
         (rate_text(2048, 2), "1.0 KiB/s"),
         (count_text(1, "file"), "1 file"),
         (count_text(0, "file"), "0 files"),
+        (count_text(5003, "file"), "5,003 files"),
         (safe_text("a ü€文 b\u00a0"), "a ü€文 b\u00a0"),
         (safe_text("\x1b[1m\x9b\r\n\t\x7f"), "\\x1b[1m\\x9b\\r\\n\\t\\x7f"),
         (safe_text("\u202ex\u2028\u200b\ufeff"), "\\u202ex\\u2028\\u200b\\ufeff"),

@@ -97,7 +97,37 @@ def test_from_login_to_logout(user: Ftpc, guarded: Guarded) -> None:
     assert guarded.token not in (user.folder / STATE[0]).read_text()
     assert not (user.folder / STATE[2]).exists()
     again = user.run("ls", "--server", f"ftpds://{guarded.place}")
-    assert (6, True) == (again.status, "log in" in again.err)
+    assert (6, f"ftpc: log in first: ftpc login ftpds://{guarded.place}\n") == (again.status, again.err)
+
+
+def test_log_in_that_is_revoked(user: Ftpc, guarded: Guarded) -> None:
+    """Of a token that is not valid any more it is said how to log in again."""
+    root = guarded.process.root
+    token = manage(root, "token", "create", "alice")
+    assert 0 == user.run("login", guarded.url, stdin=token.encode()).status
+    manage(root, "token", "revoke", token.split("_")[1])
+    found = user.run("ls")
+    assert 6 == found.status
+    assert found.err.endswith(f"; log in again: ftpc login ftpds://{guarded.place}\n"), found.err
+
+
+@pytest.mark.parametrize("is_typed", [True, False])
+def test_where_to_log_in(user: Ftpc, guarded: Guarded, *, is_typed: bool) -> None:
+    """Of a server that is encrypted it is said how to log in, to who has not written that it is not."""
+    found = user.run("ls", "--server", f"{'ftpd://' if is_typed else ''}{guarded.place}")
+    said = f"log in first: ftpc login ftpds://{guarded.place}"
+    if is_typed:
+        said = "use TLS: ftpds:// instead of ftpd://"
+    assert (6, f"ftpc: {said}\n") == (found.status, found.err)
+
+
+def test_configuration_that_can_not_be_read(user: Ftpc) -> None:
+    """Where nobody knows which server was logged in to, none is asked."""
+    (user.folder / ".config").mkdir(exist_ok=True)
+    (user.folder / ".config" / "ftpc").symlink_to("ftpc")  # which holds for root as well
+    found = user.run("ls")
+    said = "/.config/ftpc/server: which server was logged in to can not be read"
+    assert (4, True) == (found.status, said in found.err)
 
 
 @pytest.mark.parametrize(("rights", "listed", "put"), [("full", 0, 0), ("read-only", 0, 6), ("upload-only", 6, 0)])

@@ -93,7 +93,7 @@ def test_few_round_trips(ftpc: Ftpc) -> None:
     make(ftpc.folder, {name: bytes_of(name) for name in names()})
     counted = Counted(int(ftpc.server.rpartition(":")[2].partition("/")[0]))
     with counted.running() as proxy:
-        for expected in ("1000 files", "1000 the same already"):
+        for expected in ("1,000 files", "1,000 the same already"):
             before = proxy.up.turns
             done = ftpc.run("put", *names(), "--to", "to", env={"FTPC_SERVER": through(ftpc, proxy)})
             assert (0, True) == (done.status, expected in done.err), done.err

@@ -140,7 +140,7 @@ async def test_refusals_that_fill_the_line(service: Service, client: Client, fol
     (service.root / "file").write_bytes(b"")
     names = [f"file/{number:0>85}" for number in range(20 * MAX_CHECKED)]
     found = await client.check([(local, name) for name in names])
-    assert f"and {len(names) - 10} more" == found[10].error.message
+    assert f"and {len(names) - 10:,} more" == found[10].error.message
     await client.ping()
 
 
@@ -150,7 +150,7 @@ async def test_too_little_quota(users: Users, folder: Path) -> None:
     async with users.client("guest", User(rights=["full"], quota="1300", quota_files=10)) as client:
         [(local, error)] = await client.check(files)
         assert (None, "no_space") == (local, error.code)
-        assert "the quota is 1300 bytes, of which 0 are used; all together need 1600" == error.message
+        assert "all together need 1.6 KiB, and of the quota of 1.3 KiB 1.3 KiB are free" == error.message
         for file in files[:2]:
             await client.put(*file)
         assert [] == await client.check(files[:2])
@@ -309,7 +309,7 @@ async def _fill(service: Service, client: Client, folder: Path) -> None:
     files = make(folder, "a", "b", "c", "d", size=3 * MIB)
     [(local, error)] = await client.check(files)
     assert (None, "no_space") == (local, error.code)
-    assert "all together need 12582912" in error.message
+    assert "all together need 12.0 MiB, and " in error.message
     result = await client.put_tree(folder, "tree", check=True)
     assert (0, ["no_space"]) == (result.files, [error.code for error in result.errors])
     assert [] == service.published()
@@ -349,7 +349,7 @@ async def test_a_folder_that_turns_out_to_be_too_large(
         result = await client.put_tree(folder / "tree", check=True)
     assert result.is_ended
     [error] = result.errors
-    assert "the quota is 2000000 bytes" in error.message
+    assert "of the quota of 1.9 MiB " in error.message
     assert 0 < result.files < 2000
     assert result.files == len(users.service.published())
 

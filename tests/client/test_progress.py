@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ftpc import Client, Item, Phase, RefusedError
+from ftpc.ui.base import Display
 from ftpd.wire.limits import SMALL_FILE
 from tests.client.scripted import GREETING, read_request, refusal, scripted
 from tests.client.support import MIB, Recorder, Service, connected, content, soon
@@ -178,3 +179,23 @@ async def test_contents_of_a_folder(service: Service, client: Client, folder: Pa
     assert [] == [moment for moment in seen if moment[0] > moment[1]]
     assert [] == [moment for moment in seen if moment[3] and moment[1:3] != (len(sizes), sum(sizes))]
     assert seen[0][3] is False
+
+
+@pytest.mark.parametrize("size", [1, SMALL_FILE + 1, 25 * MIB])
+async def test_what_was_moved_is_told(service: Service, client: Client, folder: Path, size: int) -> None:
+    """Bytes are moved that came over the line: of a file that is compared only, there are none."""
+    (folder / "a").write_bytes(content(size))
+    for moved in (size, 0):
+        display = Display()
+        await client.put(folder / "a", progress=display)
+        assert (size, moved) == (display.done, display.moved)
+    for moved in (size, 0):
+        display = Display()
+        await client.put_tree(folder, "tree", progress=display)
+        assert (size, moved) == (display.done, display.moved)
+    display = Display()
+    await client.get("a", folder / "b", progress=display)
+    assert (size, size) == (display.done, display.moved)
+    display = Display()
+    await client.get_tree("tree", folder / "c", progress=display)
+    assert (size, size) == (display.done, display.moved)

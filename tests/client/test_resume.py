@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -291,6 +292,22 @@ def test_killed_and_gone_on_with(ftpc: Ftpc) -> None:
     assert (0, "of it were there already" in done.err) == (done.status, True), done
     assert 2**30 == (ftpc.remote / "big").stat().st_size
     assert "" == ftpc.run("jobs").out
+
+
+def test_folder_tells_what_was_there(ftpc: Ftpc) -> None:
+    """Of a folder that goes on it is said how much was there already, as of a file."""
+    (ftpc.folder / "tree").mkdir()
+    with (ftpc.folder / "tree" / "big").open("wb") as file:
+        file.truncate(2**30)
+    killed = subprocess.Popen([*command("put", "-r", "tree", "-q")], cwd=ftpc.folder, env=ftpc.environment())
+    try:
+        _wait_for_chunks(ftpc.folder / ".local" / "state" / "ftpc" / "jobs", killed)
+    finally:
+        killed.send_signal(signal.SIGKILL)
+        killed.wait(PATIENCE_S)
+    done = ftpc.run("put", "-r", "tree")
+    assert done.status == 0, done
+    assert re.search(r"^tree: [\d.]+ [KMG]iB of it were there already$", done.err, re.MULTILINE), done
 
 
 @pytest.mark.parametrize("is_there", [True, False])

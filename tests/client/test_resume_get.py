@@ -161,7 +161,7 @@ async def test_a_file_that_changed_meanwhile(
     (service.root / "a").write_bytes(content(size, 1))
     result = await _go_on(proxy, folder)
     assert content(size, 1) == (folder / "b").read_bytes()
-    assert (True, 0) == (result.restarted, result.resumed)
+    assert (True, False, 0) == (result.restarted, result.lost, result.resumed)
 
 
 async def test_a_file_that_is_gone(service: Service, proxy: Proxy, folder: Path) -> None:
@@ -191,7 +191,7 @@ async def test_a_hidden_file_that_is_not_ours_any_more(
     async with _remembering(proxy, folder) as client:
         result = await client.get("a", folder / "b")
     assert content(SIZE) == (folder / "b").read_bytes() == (folder / "source").read_bytes()
-    assert result.restarted
+    assert (True, True) == (result.restarted, result.lost)
     assert ([] if damage == "deleted" else [part.name]) == hidden(folder)
 
 
@@ -287,6 +287,16 @@ def test_killed_and_gone_on_with(ftpc: Ftpc, big: Path) -> None:
     assert (0, "of it were here already" in done.err) == (done.status, True), done
     assert big.stat().st_size == (ftpc.folder / "big").stat().st_size
     assert ("", False) == (ftpc.run("jobs").out, any(ftpc.folder.glob(".big.*")))
+
+
+def test_what_was_here_is_gone(ftpc: Ftpc, big: Path) -> None:
+    """Where somebody has removed the hidden file, that is what is said."""
+    _stop_in_the_middle(ftpc, signal.SIGKILL, "-q")
+    [part] = ftpc.folder.glob(".big.*.part")
+    part.unlink()
+    done = ftpc.run("get", "big")
+    said = "big: what was here of it after a break is gone: begun afresh\n"
+    assert (0, True) == (done.status, said in done.err), done
 
 
 def test_interrupted_and_cancelled(ftpc: Ftpc, big: Path) -> None:

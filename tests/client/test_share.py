@@ -121,7 +121,9 @@ def test_list_and_revoke(alice: Ftpc, bob: Ftpc, server: ServerProcess) -> None:
     assert code.decode().rpartition("_")[2].strip() not in listed
     revoked = alice.run("share", "revoke", row["share"])
     assert (0, f"{row['share']}: it can not be used any more\n") == (revoked.status, revoked.err)
-    assert 6 == bob.run("get", "--share", stdin=code).status
+    over = bob.run("get", "--share", stdin=code)
+    said = "ftpc: this share is over (used up, expired or revoked): ask for a new code\n"
+    assert (6, said) == (over.status, over.err)
     assert 3 == alice.run("share", "revoke", row["share"]).status
     assert code.decode().rpartition("token=")[2].strip() not in server.log
 

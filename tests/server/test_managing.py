@@ -3,6 +3,8 @@
 import contextlib
 import os
 import pty
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -85,3 +87,28 @@ def test_limits_are_listed(tmp_path: Path) -> None:
     assert shown == manage(tmp_path, "user", "list")
     assert ["bob", "/b", "full"] == shown.split()[:3]
     assert "1 token; 1 share; quota 10G; quota 9 files; rate 5M; connections 3" == shown.partition("full")[2].strip()
+
+
+@pytest.mark.parametrize("place", ["--root", "--access"])
+def test_commands_that_are_told_work_as_they_are(tmp_path: Path, place: str) -> None:
+    """A command that is told is for the same users, and can be pasted."""
+    root = tmp_path / "a folder"
+    (root / "access").mkdir(parents=True)
+    reach = ["--root", str(root)] if place == "--root" else ["--root", str(root), "--access", str(root / "access")]
+
+    def run(*words: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "ftpd", *words],
+            input="a long one\n", capture_output=True, text=True, check=False, timeout=30, cwd=tmp_path,
+            env=server_environment({}),
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    status, said = run("token", "create", "bob", *reach)
+    assert (1, True) == (status, "make it first: ftpd user add bob " in said)
+    status, said = run(*shlex.split(said.partition("make it first: ")[2])[1:])
+    assert 0 == status, said
+    create, change = (shlex.split(part.partition(")")[0])[1:] for part in said.splitlines()[0].split("(")[1:])
+    assert reach == create[-len(reach) :] == change[-len(reach) :]
+    assert (0, True) == (run(*create)[0], run(*create)[1].startswith("ftk_"))
+    assert (0, "the password of bob was changed\n") == run(*change)

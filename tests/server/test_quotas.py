@@ -11,6 +11,7 @@ from blake3 import blake3
 
 from ftpd.access.credentials import new_token
 from ftpd.access.users import Token, User, edit
+from ftpd.amounts import size_text
 from ftpd.wire.limits import MIN_CHUNK
 from tests.peer import Peer, ServerProcess, code_of, eventually, frame
 from tests.server.tree import tree_of
@@ -104,7 +105,9 @@ def test_more_than_the_quota(service: Service, peer: Peer) -> None:
         assert (QUOTA, 0) == (refusal["error"]["quota"], refusal["error"]["used"])
     assert (0, 0) == used(peer)
     assert peer.ask({"cmd": "begin", "filename": "x", "filesize": QUOTA})["ok"]
-    assert "no_space" == code_of(put(peer, "y", 1))
+    refused = put(peer, "y", 1)
+    assert "no_space" == code_of(refused)
+    assert f"it needs 1 B, and of the quota of {size_text(QUOTA)} 0 B are free" == refused["error"]["message"]  # type: ignore[index] # as JSON is
 
 
 def test_many_at_once(service: Service) -> None:

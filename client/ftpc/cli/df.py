@@ -6,7 +6,7 @@ from ftpc.cli.exits import Exit
 from ftpc.cli.options import new_parser
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
-from ftpc.ui.text import size_text
+from ftpd.amounts import size_text
 from ftpd.arguments import Parser
 from ftpd.wire.messages import Disk
 
@@ -49,5 +49,5 @@ def quota_lines(disk: Disk) -> list[str]:
     if disk.quota is not None:
         lines.append(f"quota: {size_text(disk.used or 0)} used of {size_text(disk.quota)}")
     if disk.quota_files is not None:
-        lines.append(f"quota: {disk.files} files of {disk.quota_files}")
+        lines.append(f"quota: {disk.files:,} files of {disk.quota_files:,}")
     return lines

@@ -17,10 +17,11 @@ from ftpc.cli.options import (
 from ftpc.cli.patterns import hint_at_patterns
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
-from ftpc.errors import LocalFileError, RefusedError
+from ftpc.errors import FtpcError, LocalFileError, RefusedError
 from ftpc.progress import Progress
 from ftpc.results import GetResult, TreeFile
-from ftpc.ui.text import count_text, size_text
+from ftpc.ui.text import count_text
+from ftpd.amounts import size_text
 from ftpd.arguments import Parser
 from ftpd.wire.errors import ErrorCode
 from ftpd.wire.messages import EntryType
@@ -114,7 +115,9 @@ def tell_of_get(remote: str, result: GetResult, client: Client, terminal: Termin
         return
     if terminal.verbose:
         terminal.say(f"{client.address}/{remote} -> {result.local or 'standard output'}, {result.size} bytes")
-    if result.restarted:
+    if result.lost:
+        terminal.say(f"{remote}: what was here of it after a break is gone: begun afresh")
+    elif result.restarted:
         terminal.say(f"{remote}: after a break nobody could tell whether it was still the same: begun afresh")
     if result.resumed:
         terminal.say(f"{remote}: {size_text(result.resumed)} of it were here already")
@@ -125,7 +128,11 @@ def tell_of_get(remote: str, result: GetResult, client: Client, terminal: Termin
 async def _get_tree(
     remote: str, target: Path, args: Namespace, client: Client, terminal: Terminal, progress: Progress
 ) -> Outcome:
+    errors: list[tuple[str | None, FtpcError]] = []
+
     def report(file: TreeFile) -> None:
+        if file.error is not None:
+            errors.append((file.remote, file.error))
         if file.left_out is not None:
             terminal.say(f"{file.remote}: left out: it is {file.left_out}")
             return
@@ -137,7 +144,9 @@ async def _get_tree(
             terminal.say(f"{client.address}/{file.remote} -> {file.local}, {file.size} bytes")
 
     done = await client.get_tree(remote, target, preserve=args.preserve, progress=progress, report=report)
-    return Outcome.of_many(done, [(None, error) for error in done.errors])
+    if done.resumed and not terminal.json:
+        terminal.say(f"{remote}: {size_text(done.resumed)} of it were here already")
+    return Outcome.of_many(done, errors)
 
 
 def _refuse_file(folder: Path) -> None:

@@ -11,7 +11,8 @@ from ftpc.cli.terminal import Terminal
 from ftpc.errors import FtpcError, PipeClosedError
 from ftpc.results import Objection, PutResult, TreeResult
 from ftpc.ui.base import Display
-from ftpc.ui.text import count_text, rate_text, seconds_text, size_text
+from ftpc.ui.text import count_text, rate_text, seconds_text
+from ftpd.amounts import size_text
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ class Outcome(NamedTuple):
     """Those of them that the server has already, the same to the last byte."""
     identical_size: int = 0
     errors: Sequence[tuple[str | None, FtpcError]] = ()
-    """What is wrong with files, and with which; None for those of a folder, which is said of all together."""
+    """What is wrong with files, and with which; None for what is wrong with a folder as a whole."""
     folders: int = 0
     """Folders that were made by themselves, having no files."""
     end: str = ""
@@ -85,7 +86,7 @@ async def run_job(
     finally:
         display.close()
     for task, error in zip(failed, errors, strict=True):
-        terminal.complain(error, name=str(task))
+        terminal.complain(error, name=str(task), is_one_of_many=len(tasks) > 1)
     for outcome in outcomes:
         errors += [error for _, error in outcome.errors]
         _tell_of_folder(outcome, terminal)
@@ -96,7 +97,7 @@ async def run_job(
 def _tell_of_folder(outcome: Outcome, terminal: Terminal) -> None:
     files = Counter(id(error) for _, error in outcome.errors)
     for name, error in outcome.errors:  # one that is about many files is said once, and programs are told of each
-        terminal.complain(error, name=name, files=files.pop(id(error), 0))
+        terminal.complain(error, name=name, files=files.pop(id(error), 0), is_one_of_many=True)
     if outcome.end:
         terminal.say(outcome.end)
 
@@ -104,7 +105,7 @@ def _tell_of_folder(outcome: Outcome, terminal: Terminal) -> None:
 def refuse_job(objections: Sequence[Objection], terminal: Terminal) -> Exit:
     """Say what speaks against a job that is not begun for it."""
     for local, error in objections:
-        terminal.complain(error, name=local)
+        terminal.complain(error, name=local, is_one_of_many=True)
     errors = [error for _, error in objections]
     if terminal.json:
         _tell_sum(Outcome(0, files=0), errors, 0.0, terminal)
@@ -145,11 +146,11 @@ def _sum_up(outcomes: Sequence[Outcome], errors: Sequence[FtpcError], seconds: f
         return  # the error says it all
     extras = [count_text(total.folders, "folder") + " without files"] if total.folders else []
     if total.identical:
-        extras += [f"{total.identical} the same already ({size_text(total.identical_size)})"]
+        extras += [f"{total.identical:,} the same already ({size_text(total.identical_size)})"]
     if taken := total.skipped - total.identical:
-        extras += [f"{taken} skipped, the name being taken"]
+        extras += [f"{taken:,} skipped, the name being taken"]
     extras += ["verified" if total.files or total.identical else "nothing to verify"]
-    extras += [f"but {_count(errors)} failed"] if errors else []
+    extras += [f"but {_count(errors):,} failed"] if errors else []
     rate = rate_text(total.size - total.resumed, seconds)
     figures = f"{size_text(total.size)} in {seconds_text(seconds)} ({rate})"
     terminal.say(", ".join((count_text(total.files, "file"), figures, *extras)))

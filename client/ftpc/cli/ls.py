@@ -9,7 +9,8 @@ from ftpc.cli.patterns import hint_at_patterns
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import RefusedError
-from ftpc.ui.text import count_text, safe_text, size_text
+from ftpc.ui.text import count_text, safe_text
+from ftpd.amounts import size_text
 from ftpd.arguments import Parser
 from ftpd.wire.messages import Entry, EntryType
 

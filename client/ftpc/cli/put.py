@@ -24,7 +24,8 @@ from ftpc.errors import FtpcError, LocalFileError
 from ftpc.files import local_error
 from ftpc.progress import Progress
 from ftpc.results import Objection, PutResult, TreeFile, TreeResult
-from ftpc.ui.text import count_text, size_text
+from ftpc.ui.text import count_text
+from ftpd.amounts import size_text
 from ftpd.arguments import Parser
 from ftpd.wire.limits import SMALL_FILE
 from ftpd.wire.messages import IfExists
@@ -153,6 +154,13 @@ def _tell_of_file(
 async def _put_tree(
     folder: str, remote: str, args: Namespace, client: Client, terminal: Terminal, progress: Progress
 ) -> Outcome:
+    errors: list[tuple[str | None, FtpcError]] = []
+
+    def report(file: TreeFile) -> None:
+        _tell_of(file, client, terminal)
+        if file.error is not None:
+            errors.append((file.local if file.local != folder else None, file.error))
+
     done = await client.put_tree(
         folder,
         remote,
@@ -160,16 +168,18 @@ async def _put_tree(
         preserve=args.preserve,
         check=True,
         progress=progress,
-        report=lambda file: _tell_of(file, client, terminal),
+        report=report,
     )
     if done.folders_left_out:
         what = count_text(done.folders_left_out, "folder")
         terminal.say(f"{folder}: {what} without files left out: this server is too old to make any")
+    if done.resumed and not terminal.json:
+        terminal.say(f"{folder}: {size_text(done.resumed)} of it were there already")
     end = ""
     if done.is_ended:
         stays = f"what is stored of it stays: {count_text(done.files, 'file')}" if done.files else "nothing was sent"
         end = f"{folder}: given up for that, without a look at the rest; {stays}"
-    return Outcome.of_many(done, [(None, error) for error in done.errors], end)
+    return Outcome.of_many(done, errors, end)
 
 
 def _tell_of(file: TreeFile, client: Client, terminal: Terminal) -> None:

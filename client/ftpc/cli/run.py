@@ -17,6 +17,7 @@ from ftpc.client import Client, connect
 from ftpc.connection import STREAMS
 from ftpc.errors import FtpcError, LocalFileError
 from ftpd.arguments import Parser
+from ftpd.wire.errors import ErrorCode
 
 if TYPE_CHECKING:
     from ftpc.credentials import Credentials
@@ -37,7 +38,11 @@ def run_verb(module: str, verb: str, arguments: Sequence[str]) -> int:
     """Read the command line of a verb and run it. Returns the exit status."""
     code = cast("Verb", importlib.import_module(module))
     refuse_addresses(verb, arguments)
-    parser = code.make_parser(verb)
+    try:
+        parser = code.make_parser(verb)
+    except FtpcError as exc:  # what is remembered can not be read
+        Terminal().complain(exc)
+        return exit_of(exc)
     parser.refuse_unknown(arguments)
     args = parser.parse_args(arguments)
     terminal = Terminal(json=args.json, quiet=args.quiet, verbose=args.verbose)
@@ -67,7 +72,10 @@ def _abandon(stream: TextIO) -> None:
 
 
 async def _connected(code: Verb, args: Namespace, terminal: Terminal) -> Exit:
-    async with _client_for(args, terminal) as client:
+    trust, credentials = _trust_and_credentials(args)
+    client = _client_for(args, terminal, trust, credentials)
+    terminal.explain = lambda error: _explained(error, client, args, is_known=credentials is not None)
+    async with client:
         terminal.unfinished = client.unfinished
         if client.address.is_encrypted and getattr(args, "meets", True):
             from ftpc.cli.meet import meet
@@ -79,8 +87,9 @@ async def _connected(code: Verb, args: Namespace, terminal: Terminal) -> Exit:
         return await code.run(args, client, terminal)
 
 
-def _client_for(args: Namespace, terminal: Terminal) -> Client:
-    trust, credentials = _trust_and_credentials(args)
+def _client_for(
+    args: Namespace, terminal: Terminal, trust: "Trust | None", credentials: "Credentials | None"
+) -> Client:
     if not hasattr(args, "retries"):
         return connect(args.server, trust=trust, credentials=credentials, notice=terminal.notice)
     from ftpc.cli.state import state_folder
@@ -97,6 +106,19 @@ def _client_for(args: Namespace, terminal: Terminal) -> Client:
         jobs=state_folder() if getattr(args, "resume", False) else None,
         notice=terminal.notice,
     )
+
+
+def _explained(error: FtpcError, client: Client, args: Namespace, *, is_known: bool) -> str:
+    """Say what to do about a log-in that does not hold, or is missing."""
+    if error.code == ErrorCode.TLS_REQUIRED and not args.server.startswith("ftpd://"):
+        return f"log in first: ftpc login ftpds://{client.address.place}"
+    if error.code != ErrorCode.UNAUTHORIZED or args.cert or not getattr(args, "meets", True):
+        return error.message
+    if getattr(args, "share", False):
+        return "this share is over (used up, expired or revoked): ask for a new code"
+    if not is_known:
+        return f"log in first: ftpc login {client.address}"
+    return f"{error.message}; log in again: ftpc login {client.address}"
 
 
 def _trust_and_credentials(args: Namespace) -> "tuple[Trust | None, Credentials | None]":

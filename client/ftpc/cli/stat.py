@@ -7,7 +7,8 @@ from ftpc.cli.exits import Exit
 from ftpc.cli.options import new_parser
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
-from ftpc.ui.text import safe_text, size_text
+from ftpc.ui.text import safe_text
+from ftpd.amounts import size_text
 from ftpd.arguments import Parser
 
 EXAMPLES = """\

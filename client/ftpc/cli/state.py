@@ -41,12 +41,21 @@ def _base(variable: str, below_home: str) -> str:
 
 
 def default_server() -> str | None:
-    """Give the server that was logged in to last, if any was."""
+    """Give the server that was logged in to last, if any was.
+
+    Raises:
+        LocalFileError: that can not be read, so that nobody knows which it is.
+    """
+    name = f"{_base('XDG_CONFIG_HOME', '.config')}/ftpc/server"
     try:
-        with open(f"{_base('XDG_CONFIG_HOME', '.config')}/ftpc/server", encoding="utf-8") as file:  # noqa: PTH123 (as above)
+        with open(name, encoding="utf-8") as file:  # noqa: PTH123 (as above)
             return file.read().strip() or None
-    except (OSError, UnicodeError):
+    except (FileNotFoundError, NotADirectoryError, UnicodeError):
         return None
+    except OSError as exc:
+        from ftpc.errors import LocalFileError
+
+        raise LocalFileError(f"{name}: which server was logged in to can not be read: {exc.strerror}") from exc
 
 
 def remember_server(address: "Address") -> None:

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from io import StringIO, TextIOWrapper
 from typing import TYPE_CHECKING, TextIO
 
-from ftpc.errors import FtpcError, RefusedError
+from ftpc.errors import FtpcError, OthersRefusedError, RefusedError
+
+_NAMELESS = {"no_space", "forbidden"}
+"""What servers refuse without saying which file it is about: mostly they are asked for one only."""
 
 if TYPE_CHECKING:
     from ftpc.jobs import Task
@@ -31,6 +34,8 @@ class Terminal:
         self.json = json
         self.quiet = quiet
         self.verbose = verbose
+        self.explain: Callable[[FtpcError], str] = lambda error: error.message
+        """Gives the message of an error, with what is to be done about it."""
         self.print: Callable[[str], None] = self._print
         """Prints a line of talk; as long as bars are drawn, that has to go through them."""
         self.display: Display | None = None
@@ -66,19 +71,31 @@ class Terminal:
         """Tell something that is about the command and no file, unless the user wants quiet."""
         self.say(f"ftpc: {line}")
 
-    def complain(self, error: FtpcError, name: str | None = None, files: int = 1) -> None:
+    def complain(
+        self, error: FtpcError, name: str | None = None, files: int = 1, *, is_one_of_many: bool = False
+    ) -> None:
         """Tell of an error in one line, and to programs as an object with the name of what it was about.
 
-        If it is about many files people are told how many; with none they have been told already.
+        If it is about many files people are told how many; with none they have been told already. If it is about one of
+        many they are told which.
         """
         from ftpc.ui.text import safe_text
 
+        message = self.explain(error)
         if files:
             many = f"; {files:,} files are not stored, or nobody knows" if files > 1 else ""
-            self.print(f"ftpc: {safe_text(error.message)}{many}")
+            which = f"{name}: " if name and files == 1 and is_one_of_many and _is_nameless(error, name) else ""
+            self.print(f"ftpc: {safe_text(which + message)}{many}")
         if self.json:
             facts = error.facts if isinstance(error, RefusedError) else {}
-            self.json_data(event="error", name=name, error={**facts, "code": error.code, "message": error.message})
+            self.json_data(event="error", name=name, error={**facts, "code": error.code, "message": message})
 
     def _print(self, line: str) -> None:
         print(line, file=self.stderr, flush=True)
+
+
+def _is_nameless(error: FtpcError, name: str) -> bool:
+    """Tell whether an error does not begin with the name of the file that it is about."""
+    if not isinstance(error, RefusedError) or isinstance(error, OthersRefusedError) or error.code not in _NAMELESS:
+        return False
+    return error.message.partition(": ")[0].rpartition("/")[2] != name.rpartition("/")[2]

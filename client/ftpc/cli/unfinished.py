@@ -10,7 +10,8 @@ from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import LocalNotFoundError
 from ftpc.jobs import Unfinished, unfinished
-from ftpc.ui.text import safe_text, seconds_text, size_text
+from ftpc.ui.text import safe_text, seconds_text
+from ftpd.amounts import size_text
 from ftpd.arguments import Parser
 
 EXAMPLES = """\

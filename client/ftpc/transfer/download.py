@@ -228,6 +228,7 @@ async def _receive(
             else:
                 count = await sink.write(place, data, hasher)
             place += count
+            shown.item.moved += count
             shown.set(shown.item.done + count)
             for leaf in hasher.leaves_from(taken):
                 take(taken, leaf)

@@ -78,6 +78,7 @@ class Cargo:
     def confirm(self, chunk: Chunk) -> None:
         """Take note that the server has verified and stored a chunk."""
         self.item.done += chunk.size
+        self.item.moved += chunk.size
         self._unconfirmed.discard(chunk.index)
         if self.last_phase is not None and self.is_confirmed:
             self.item.phase = self.last_phase

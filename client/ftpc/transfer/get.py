@@ -60,7 +60,7 @@ async def _persist(pool: Pool, partial: Partial, memory: Memory, view: Shown, *,
     name = view.item.name
     task = memory.task("get", name, str(partial.full_target))
     job = await open_job(memory.folder, task, partial, pool.workers, preserve=preserve)
-    view.item.restarted = job.was_lost
+    view.item.restarted = view.item.lost = job.was_lost
     run = Download(name, partial, job, view, Streams(pool.lend_beside, pool.streams)).run
 
     async def attempt() -> Content:
@@ -98,4 +98,5 @@ def _local_target(remote: str, target: Path) -> Path:
 
 def _result(local: Path | None, content: Content, item: Item) -> GetResult:
     mtime = content.mtime + content.mtime_ns / 1e9
-    return GetResult(local, item.total or 0, mtime, content.mode, item.resumed, item.restarted, item.repaired)
+    told = (item.resumed, item.restarted, item.repaired, item.lost)
+    return GetResult(local, item.total or 0, mtime, content.mode, *told)

@@ -13,6 +13,7 @@ from ftpc.results import Objection
 from ftpc.transfer.pages import pages
 from ftpc.transfer.retry import is_temporary
 from ftpc.transfer.walk import Local, walk
+from ftpd.amounts import size_text
 from ftpd.payload.workers import Workers
 from ftpd.wire.errors import ErrorCode
 from ftpd.wire.limits import SMALL_PUT
@@ -136,12 +137,15 @@ class Preflight:
             return None
         facts: dict[str, object] = {"needed": self.size}
         if room.quota is not None and self.size > room.quota - (room.used or 0):
-            text = f"the quota is {room.quota} bytes, of which {room.used} are used; all together need {self.size}"
+            free = size_text(max(0, room.quota - (room.used or 0)))
+            quota = size_text(room.quota)
+            text = f"all together need {size_text(self.size)}, and of the quota of {quota} {free} are free"
         elif room.quota_files is not None and self.files > room.quota_files - (room.files or 0):
-            text = f"the quota is {room.quota_files} files, and there are {room.files}; {self.files} more are too many"
+            there = f"the quota is {room.quota_files:,} files, and there are {room.files or 0:,}"
+            text = f"{there}; {self.files:,} more are too many"
             facts = {"needed_files": self.files}
         elif self.size > room.free:
-            text = f"there are {room.free} bytes free on the server, and all together need {self.size}"
+            text = f"all together need {size_text(self.size)}, and {size_text(room.free)} are free on the server"
         else:
             return None
         return RefusedError(ErrorCode.NO_SPACE, text, facts)

@@ -41,6 +41,7 @@ class Tally:
         self.result.add(file)
         if self.item.contents is not None and file.left_out is None and not file.is_folder:
             self.item.contents.done += 1
+            self.item.contents.skipped += file.skipped or file.error is not None
         if self._report is not None:
             self._report(file)
 
@@ -48,6 +49,7 @@ class Tally:
         """Take note of small files, which count for the item."""
         for file in files:
             self.item.done += file.size
+            self.item.moved += 0 if file.skipped else file.size
             self.take(file)
         self.progress.update(self.item)
 
@@ -62,5 +64,6 @@ class TallyOfNamed(Tally):
             self.progress.start(each)
             self.progress.stop(each)
             self.item.done += file.size
+            self.item.moved += 0 if file.skipped else file.size
             self.take(file)
         self.progress.update(self.item)

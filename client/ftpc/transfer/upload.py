@@ -47,7 +47,11 @@ async def upload_file(
             if _may_be_there(connection, source, plan, job):
                 await ask_for_tree(connection, plan.remote)
                 same = await compare(connection, source, plan.remote, item, progress, preserve=plan.preserve)
-            return same or await _put(connection, source, plan)
+            if same is not None:
+                return same
+            stored = await _put(connection, source, plan)
+            item.moved += 0 if stored.skipped else source.size
+            return stored
     except IntegrityError:
         source.check_unchanged()  # which would explain it
         raise

@@ -1,6 +1,6 @@
 """What every display does: it follows the items, and knows the total."""
 
-from ftpc.progress import Item
+from ftpc.progress import Item, Phase
 
 
 class Display:
@@ -15,8 +15,11 @@ class Display:
         self._folders: list[Item] = []
         """Folders that have begun, also those that are over."""
         self._finished_bytes = 0
+        self._finished_moved = 0
         self._finished_totals = 0
         self._finished_files = 0
+        self._states: dict[int, tuple[bool, int]] = {}
+        """Of each item, whether it waited when it was last looked at, and what had been there of it."""
 
     def expect(self, files: int, size: int | None, folders: int = 0) -> None:
         """Say what the whole job is, as far as it is known: some of the files may be folders, whose size is not."""
@@ -28,6 +31,11 @@ class Display:
     def done(self) -> int:
         """Bytes done of the whole job."""
         return self._finished_bytes + sum(item.done for item in self.active)
+
+    @property
+    def moved(self) -> int:
+        """Bytes that came over the line for the whole job, which says how fast that is."""
+        return self._finished_moved + sum(item.moved for item in list(self.active))
 
     @property
     def total(self) -> int | None:
@@ -57,10 +65,20 @@ class Display:
         return self._finished_files + sum(item.contents.done for item in list(self._folders) if item.contents)
 
     @property
+    def files_moved(self) -> int:
+        """Those of them for which something was moved."""
+        return self.files_done - sum(item.contents.skipped for item in list(self._folders) if item.contents)
+
+    @property
     def files_text(self) -> str:
         """How many files there are, those in folders as far as they were looked through: `12`, `3,010+`."""
         files, is_whole = self.files_found
         return f"{files:,}{'' if is_whole else '+'}"
+
+    @property
+    def files(self) -> int:
+        """How many files there are, those in folders as far as they were looked through."""
+        return self.files_found[0]
 
     @property
     def files_found(self) -> tuple[int, bool]:
@@ -69,6 +87,13 @@ class Display:
         folders = max(self._folders_expected, len(contents))
         files = self.files_expected - folders + sum(one.files for one in contents)
         return files, len(contents) == folders and all(one.is_whole for one in contents)
+
+    def begins_anew(self, item: Item) -> bool:
+        """Tell whether how fast it was says nothing any more: after a break, and with the news of what was there."""
+        state = (item.phase is Phase.WAITING, item.resumed)
+        before = self._states.get(id(item), (False, 0))
+        self._states[id(item)] = state
+        return state != before
 
     @property
     def has_folders(self) -> bool:
@@ -88,8 +113,10 @@ class Display:
         """See `Progress.stop`."""
         # In this order: a display that looks from another thread must not see bytes vanish.
         self._finished_bytes += item.done
+        self._finished_moved += item.moved
         self._finished_totals += item.total or 0
         self.active.remove(item)
+        self._states.pop(id(item), None)
         self._finished_files += item.counts and item.contents is None
 
     def open(self) -> None:

@@ -5,7 +5,9 @@ from typing import TextIO
 
 from ftpc.progress import Item, Phase
 from ftpc.ui.base import Display
-from ftpc.ui.text import rate_text, safe_text, size_text
+from ftpc.ui.rate import Rate
+from ftpc.ui.text import rate_text, safe_text
+from ftpd.amounts import size_text
 
 EVERY_S = 5.0
 """Seconds between two lines."""
@@ -19,11 +21,14 @@ class PlainDisplay(Display):
         self._stream = stream
         self._every_s = every_s
         self._waiting: list[Item] = []
-        self._started = self._last = time.monotonic()
+        self._last = time.monotonic()
+        self._rate = Rate(self._last, 0)
 
     def update(self, item: Item) -> None:
         """See `Progress.update`."""
         now = time.monotonic()
+        if self.begins_anew(item):
+            self._rate = Rate(now, self.moved)
         has_changed = (item.phase is Phase.WAITING) != (item in self._waiting)
         if has_changed:
             (self._waiting.remove if item in self._waiting else self._waiting.append)(item)
@@ -32,8 +37,13 @@ class PlainDisplay(Display):
         self._last = now
         whole = self.total
         total = f" of {size_text(whole)}" if whole else ""
-        share = f" ({100 * self.done // whole} %)" if whole else ""
-        rate = rate_text(self.done, now - self._started)
+        share = f" ({self._percent(whole)} %)" if whole else ""
+        self._rate.note(now, self.moved)
+        rate = rate_text(*self._rate.span())
         files = f"{self.files_done:,} of {self.files_text} files done"
         line = f"{size_text(self.done)}{total}{share}, {rate}, {files}, {safe_text(item.state)}: {safe_text(item.name)}"
         print(line, file=self._stream, flush=True)
+
+    def _percent(self, whole: int) -> int:
+        """Of the bytes, rounded down; all are done when all files are."""
+        return min(100 * self.done // whole, 99 if self.files_done < self.files else 100)

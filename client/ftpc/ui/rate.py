@@ -12,8 +12,8 @@ LONGEST_S = 360_000.0
 class Rate:
     """A rate over the last `WINDOW_S` seconds. Pure: the time is given to it."""
 
-    def __init__(self, now: float) -> None:
-        self._samples: deque[tuple[float, int]] = deque([(now, 0)])
+    def __init__(self, now: float, done: int) -> None:
+        self._samples: deque[tuple[float, int]] = deque([(now, done)])
 
     def note(self, now: float, done: int) -> None:
         """Take note of how much is done now."""
@@ -23,11 +23,16 @@ class Rate:
 
     def per_second(self) -> float:
         """Give bytes per second, 0.0 as long as nothing is known."""
-        (start, before), (end, after) = self._samples[0], self._samples[-1]
-        return max(0.0, (after - before) / (end - start)) if end > start else 0.0
+        size, seconds = self.span()
+        return max(0.0, size / seconds) if seconds > 0 else 0.0
 
-    def seconds_left(self, done: int, total: int | None) -> float | None:
-        """Give the seconds until `total` is reached at this rate, or None if that can not be told."""
+    def span(self) -> tuple[int, float]:
+        """Give what was done in the window, and its seconds."""
+        (start, before), (end, after) = self._samples[0], self._samples[-1]
+        return after - before, end - start
+
+    def seconds_left(self, left: int | None) -> float | None:
+        """Give the seconds that the rest takes at this rate, or None if that can not be told."""
         rate = self.per_second()
-        left = (total - done) / rate if total is not None and rate else LONGEST_S
-        return left if 0 <= left < LONGEST_S else None
+        seconds = left / rate if left is not None and rate else LONGEST_S
+        return seconds if 0 <= seconds < LONGEST_S else None

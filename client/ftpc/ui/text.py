@@ -2,16 +2,7 @@
 
 import unicodedata
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-
-
-def size_text(size: float) -> str:
-    """Write a number of bytes: `0 B`, `1023 B`, `1.5 KiB`, `12.0 GiB`."""
-    unit = 0
-    while size >= 1023.95 and unit < len(_UNITS) - 1:
-        size /= 1024
-        unit += 1
-    return f"{size:.0f} B" if not unit else f"{size:.1f} {_UNITS[unit]}"
+from ftpd.amounts import size_text
 
 
 def seconds_text(seconds: float) -> str:
@@ -42,5 +33,5 @@ def safe_text(text: str) -> str:
 
 
 def count_text(count: int, what: str) -> str:
-    """Write a number of things: `1 file`, `2 files`."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
+    """Write a number of things: `1 file`, `2 files`, `5,003 files`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
