@@ -185,10 +185,10 @@ def test_refused_requests_hold_no_turn(tmp_path: Path, peers: contextlib.ExitSta
     alice, bob = (manage(tmp_path, "token", "create", name).split()[-1] for name in ("alice", "bob"))
     (tmp_path / "file").write_bytes(b"abc")
     with ServerProcess(tmp_path, "--max-connections", "42", prefix=FIVE_AT_WORK) as server:
-        user, *crowd = [peers.enter_context(server.connect()) for _ in range(13)]
-        assert user.ask({"cmd": "auth", "method": "token", "token": alice})["ok"]
-        for peer in crowd[:6]:
-            assert peer.ask({"cmd": "auth", "method": "token", "token": bob})["ok"]
+        user, *crowd = known = [peers.enter_context(server.connect()) for _ in range(7)]
+        for peer, token in zip(known, [alice, *[bob] * 6], strict=True):
+            assert peer.ask({"cmd": "auth", "method": "token", "token": token})["ok"]
+        crowd += [peers.enter_context(server.connect()) for _ in range(6)]  # of more strangers some are sent away
         for peer in crowd:
             peer.send({"cmd": "put", "filename": "large", "filesize": 1 << 30, "id": 1}, b"x")
         assert ["forbidden"] * 6 + ["unauthorized"] * 6 == [code_of(peer.read()) for peer in crowd]
