@@ -88,7 +88,7 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     if len(files) > 1:
         objections = [Objection(file, one) for file, one in looked.items() if isinstance(one, FtpcError)]
         if not args.recursive:
-            objections += [Objection(file, _is_folder(file)) for file in files if file in folders]
+            objections += [Objection(file, _folder_error(file)) for file in files if file in folders]
         plain = [(file, remotes[file]) for file in found if file not in folders]
         if objections := objections + await client.check(plain, if_exists=args.if_exists):
             return refuse_job(objections, terminal)
@@ -189,7 +189,7 @@ def _tell_of(file: TreeFile, client: Client, terminal: Terminal) -> None:
             terminal.say(f"{file.local}: left out: it is {file.left_out}")
         return
     if file.error is None and not file.is_folder:
-        terminal.stored += 1
+        terminal.stored += not file.skipped or file.identical
     if file.error is None and terminal.json:
         keys = ("local", "remote") if file.is_folder else (*file._fields[:5], "identical")
         event = "folder" if file.is_folder else "done"
@@ -206,7 +206,7 @@ def tell_of_put(file: str, result: PutResult, client: Client, terminal: Terminal
 
     That the server has it already is left to the summary, unless it is alone.
     """
-    terminal.stored += 1
+    terminal.stored += not result.skipped or result.identical
     if terminal.json:
         terminal.json_data(event="done", local=file, **result._asdict())
         return
@@ -237,7 +237,7 @@ def _look_at(file: str) -> os.stat_result | FtpcError:
         return local_error(exc, file)
 
 
-def _is_folder(file: str) -> LocalFileError:
+def _folder_error(file: str) -> LocalFileError:
     return LocalFileError(f"{file}: it is a folder; put -r sends folders")
 
 

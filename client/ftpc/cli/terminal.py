@@ -41,7 +41,7 @@ class Terminal:
         self.display: Display | None = None
         """Where the files of the command are shown, if it moves any."""
         self.stored = 0
-        """Files of those that have been told of as stored."""
+        """Files of those that have been told of as stored, or the same already."""
         self.unfinished: set[Task] = set()
         """What is not, and may be gone on with one by one."""
 

@@ -48,22 +48,23 @@ class Tally:
     def take_small(self, files: Iterable[TreeFile]) -> None:
         """Take note of small files, which count for the item."""
         for file in files:
-            self.item.done += file.size
-            self.item.moved += 0 if file.skipped else file.size
-            self.take(file)
+            self._take_small(file)
         self.progress.update(self.item)
+
+    def _take_small(self, file: TreeFile) -> None:
+        self.item.done += file.size
+        self.item.moved += 0 if file.skipped else file.size
+        self.take(file)
 
 
 class TallyOfNamed(Tally):
-    """Counts and reports what becomes of files that were named one by one, each of which is an item of its own."""
+    """Counts and reports what becomes of files that were named one by one, each of which is an item of its own.
 
-    def take_small(self, files: Iterable[TreeFile]) -> None:
-        """See `Tally.take_small`. Each is shown when it is over, all together while they are on their way."""
-        for file in files:
-            each = Item(file.remote, file.size if file.error is None else None, self.item.phase)
-            self.progress.start(each)
-            self.progress.stop(each)
-            self.item.done += file.size
-            self.item.moved += 0 if file.skipped else file.size
-            self.take(file)
-        self.progress.update(self.item)
+    Each is shown when it is over, all together while they are on their way.
+    """
+
+    def _take_small(self, file: TreeFile) -> None:
+        each = Item(file.remote, file.size if file.error is None else None, self.item.phase)
+        self.progress.start(each)
+        self.progress.stop(each)
+        super()._take_small(file)

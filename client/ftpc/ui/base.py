@@ -116,6 +116,7 @@ class Display:
         self._finished_moved += item.moved
         self._finished_totals += item.total or 0
         self.active.remove(item)
+        self._states.pop(id(item), None)  # whoever comes next may have the same
         self._states.pop(id(item), None)
         self._finished_files += item.counts and item.contents is None
 
