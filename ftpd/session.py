@@ -21,6 +21,7 @@ from ftpd.commands.exchange import Common
 from ftpd.commands.table import COMMANDS
 from ftpd.conversation import Conversation
 from ftpd.payload.channel import Channel
+from ftpd.payload.workers import is_cancelled
 from ftpd.reports import report, report_broken_off, report_ended, report_login, reported_login
 from ftpd.requests import STALL_S, Requests, find_command, is_whole_get, silence
 from ftpd.runs import MOST_GETS, MOST_PUTS, send_run, store_run
@@ -242,6 +243,10 @@ class Session(Conversation):
         except (OSError, asyncio.CancelledError):
             report(header, self, self.peer, started, "lost")
             raise
+        if is_cancelled():  # while it was done, and could not be stopped any more: the farewell comes after its reply
+            self.replies.hold(answer)
+            self.request_id = None
+            raise asyncio.CancelledError
         await self.replies.end_posts()
         if answer:
             await self.replies.reply(answer)
