@@ -217,7 +217,10 @@ def test_mistake_in_the_file(peer: Peer, root: Path, server: ServerProcess) -> N
     file = root / ".ftpd" / "access" / "users.toml"
     good = file.read_text()
     try:
-        file.write_text(good.replace('[users."alice"]\n', '[users."alice"]\nrihgts = ["full"]\n'))
+        new = file.with_suffix(".new")
+        new.write_text(good.replace('[users."alice"]\n', '[users."alice"]\nrihgts = ["full"]\n'))
+        new.chmod(0o600)
+        new.replace(file)  # half of it, or nothing, may mean something else
         eventually(lambda: peer.ask({"cmd": "ls"})["ok"] and "has a mistake" in server.log, "the file is looked at")
         assert "users.toml: line " in server.log
         assert "rihgts" in server.log

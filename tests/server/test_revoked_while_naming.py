@@ -33,7 +33,8 @@ class Watched(Moody):
 
     def ended(self, login: Login) -> FtpdError | None:
         """See `Door.ended`."""
-        self.asked.set()
+        if self.later:
+            self.asked.set()
         return super().ended(login)
 
 
