@@ -12,7 +12,7 @@ from ftpd.access.watched import State, Watched
 LOOK_S = 0.5
 """How often the file is looked at, at most, by those who need not have the newest."""
 
-_reader = ThreadPoolExecutor(1, thread_name_prefix="users")
+reader = ThreadPoolExecutor(1, thread_name_prefix="users")
 """Half a second for 20,000 users and tokens, in which others are served; lists of certificates do not wait for it."""
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class UsersFile:
         if self._reading is not None and self._reading[1].done():
             self._take_over(self._reading)
         if self._reading is None and (state := self._watched.changed()) is not None:
-            self._reading = state, _reader.submit(load, self._file)
+            self._reading = state, reader.submit(load, self._file)
 
     async def look(self) -> Users:
         """Give what the file says at this moment, or has said later."""
