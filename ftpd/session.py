@@ -318,7 +318,7 @@ class Session(Conversation):
         if command.right not in self.principal.rights:
             if self.login is None or self.principal is NOBODY:
                 raise FtpdError(ErrorCode.UNAUTHORIZED, "log in first")
-            raise self.principal.refusal(command.right)
+            raise self.principal.refusal(command.right, command.what)
         async with self.budget.working_on(header["cmd"]):
             return await command.run(request, self)
 

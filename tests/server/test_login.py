@@ -167,6 +167,8 @@ def test_refusals_name_what_is_missing(peer: Peer, root: Path) -> None:
     log_in(peer, root, "reader")
     storing = "reader may not store files here: the right `write` is missing"
     assert storing == peer.ask({"cmd": "check", "files": [["x", 0]]})["error"]["message"]
+    room = "reader may not ask how much room there is here: the right `write` is missing"
+    assert room == peer.ask({"cmd": "df"})["error"]["message"]
     log_in(peer, root, "dropper")
     reading = "dropper may not read files here: the right `read` is missing"
     assert reading == peer.ask({"cmd": "sum", "filename": "x"})["error"]["message"]
