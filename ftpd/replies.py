@@ -12,6 +12,7 @@ from typing import ClassVar
 from ftpd.payload.channel import Channel
 from ftpd.payload.receive import Socket
 from ftpd.requests import STALL_S
+from ftpd.wire.digests import Buffer
 from ftpd.wire.limits import MIB
 
 HELD_BYTES = 16 * MIB
@@ -48,10 +49,14 @@ class Replies:
         if not self.is_classic:
             await self.write(frame)
             return
-        self._held += frame
-        Replies._all_held += len(frame)
+        self.hold(frame)
         if len(self._held) > HELD_BYTES or Replies._all_held > ALL_HELD_BYTES:
             await self.release()
+
+    def hold(self, frames: Buffer) -> None:
+        """Keep replies back, to be taken with the next that is said."""
+        self._held += frames
+        Replies._all_held += len(frames)
 
     async def release(self) -> None:
         """Send what was held back. Raises as `reply` does."""

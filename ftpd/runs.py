@@ -8,6 +8,7 @@ from ftpd.commands.get import Answered, get_all
 from ftpd.commands.put import put_all
 from ftpd.conversation import Conversation
 from ftpd.payload.buffers import buffers
+from ftpd.payload.workers import is_cancelled
 from ftpd.reports import report_all
 from ftpd.wire.digests import Buffer
 from ftpd.wire.errors import FtpdError
@@ -33,6 +34,7 @@ async def store_run(puts: Sequence[tuple[Header, Buffer]], conversation: Convers
 
     Raises:
         ConnectionError: nobody reads the answers.
+        asyncio.CancelledError: also when they are stored; then the answers are held back, for the farewell.
     """
     replies, peer = conversation.replies, conversation.peer
     try:
@@ -42,17 +44,20 @@ async def store_run(puts: Sequence[tuple[Header, Buffer]], conversation: Convers
         raise
     ended = [(put[0], answer.transfer, _outcome(answer.reply)) for put, answer in zip(puts, answers, strict=True)]
     report_all(ended, peer, started)
-    frames = bytearray()
+    frames, is_over = bytearray(), is_cancelled()
     for (request, _), (request_id, reply, _) in zip(puts, answers, strict=True):
         replies.is_classic = replies.is_classic and request.get("id") is None
         if isinstance(reply, FtpdError):
             frame = encode_refusal(reply.code, reply.message, reply.facts, request_id)
         else:
             frame = encode_reply(reply, request_id)
-        if replies.is_classic:
+        if replies.is_classic and not is_over:
             await replies.reply(frame)
         else:
             frames += frame
+    if is_over:
+        replies.hold(frames)
+        raise asyncio.CancelledError
     if frames:
         await replies.release()
         await replies.write(bytes(frames))

@@ -21,6 +21,7 @@ from ftpd.commands.exchange import Common
 from ftpd.commands.table import COMMANDS
 from ftpd.conversation import Conversation
 from ftpd.payload.channel import Channel
+from ftpd.payload.workers import is_cancelled
 from ftpd.reports import report, report_broken_off, report_ended, report_login, reported_login
 from ftpd.requests import STALL_S, Requests, find_command, is_whole_get, silence
 from ftpd.runs import MOST_GETS, MOST_PUTS, send_run, store_run
@@ -52,7 +53,8 @@ class Session(Conversation):
 
     def __init__(self, channel: Channel, common: Common, caller: Caller) -> None:
         super().__init__(channel, common, caller)
-        self.login = self.door.by_certificate(channel.peer_certificate)
+        self._authorities = self.door.authorities
+        """What the certificate of the peer was verified by, if it has shown one."""
         self._requests = Requests(channel, self.replies.release)
         self._is_finishing = False
         self._is_expelled = False
@@ -62,7 +64,7 @@ class Session(Conversation):
         self._present: str | None = None
         """As whose connection this one counts."""
         self._loop = asyncio.get_running_loop()
-        self._become(self.door.principal(self.login))
+        self._become(self.door.principal(None))
 
     def __repr__(self) -> str:
         return f"<Session {self.peer} {'idle' if self._requests.resting else 'running'} {len(self.uploads)} uploads>"
@@ -102,14 +104,10 @@ class Session(Conversation):
 
     def recheck(self) -> None:
         """End the conversation, whatever it is at, if its log-in holds no more."""
-        if self.login is not None:
-            ended = self.door.ended(self.login)
-        elif not self.is_stranger and self.door.principal(None) is NOBODY:
-            ended = FtpdError(ErrorCode.UNAUTHORIZED, "nobody may come without logging in any more")
-        else:
-            ended = None
-        if ended is not None:
-            self._end(ended)
+        try:
+            self._check()
+        except FtpdError as exc:
+            self._end(exc)
 
     def _end(self, reason: FtpdError) -> None:
         if self._task is not None and self._reason is None:
@@ -168,12 +166,8 @@ class Session(Conversation):
         return "ok"
 
     async def _converse(self) -> None:
-        if self.login is not None:  # by a certificate
-            with reported_login(self.peer, self.principal.name):
-                self._be_present(self.login)
-            self._recognise()  # it may have been looked at before it began, and was not ended then
-        elif self._channel.peer_certificate:
-            report_login(self.peer, ErrorCode.UNAUTHORIZED.value)
+        if self._channel.peer_certificate:
+            await self._come_in(self._channel.peer_certificate)
         answered = 0
         while (incoming := await self._requests.next()) is not None:
             self._payload = incoming.payload
@@ -195,6 +189,15 @@ class Session(Conversation):
         await self.replies.release()
         await self._channel.close(STALL_S)
 
+    async def _come_in(self, certificate: bytes) -> None:
+        """Log in by what was shown in the handshake, if that is somebody's."""
+        login = await self.door.by_certificate(certificate, self._authorities)
+        if login is None:
+            report_login(self.peer, ErrorCode.UNAUTHORIZED.value)
+            return
+        with reported_login(self.peer, login.user):
+            self.let_in(login)
+
     def _recognise(self) -> None:
         """Look again who is asking: what was shown may have been revoked since, which ends the conversation."""
         try:
@@ -213,11 +216,20 @@ class Session(Conversation):
         self._requests.is_paced = self.pace.is_limited
 
     def _who(self) -> Principal:
-        principal = self.door.principal(self.login)
-        ended = self.door.ended(self.login) if self.login is not None and principal is NOBODY else None
+        self._check()
+        return self.door.principal(self.login)
+
+    def _check(self) -> None:
+        """Do nothing, unless whoever was let in is not to be here any more.
+
+        Raises:
+            FtpdError: what was shown holds no more, or nobody may come without showing anything any more.
+        """
+        ended = self.door.ended(self.login) if self.login is not None else None
+        if ended is None and self.login is None and not self.is_stranger and self.door.principal(None) is NOBODY:
+            ended = FtpdError(ErrorCode.UNAUTHORIZED, "nobody may come without logging in any more")
         if ended is not None:
             raise ended
-        return principal
 
     async def _answer(self, header: Header) -> None:
         """Run one request, and say what came of it."""
@@ -242,6 +254,10 @@ class Session(Conversation):
         except (OSError, asyncio.CancelledError):
             report(header, self, self.peer, started, "lost")
             raise
+        if is_cancelled():  # while it was done, and could not be stopped any more: the farewell comes after its reply
+            self.replies.hold(answer)
+            self.request_id = None
+            raise asyncio.CancelledError
         await self.replies.end_posts()
         if answer:
             await self.replies.reply(answer)
@@ -302,7 +318,7 @@ class Session(Conversation):
         if command.right not in self.principal.rights:
             if self.login is None or self.principal is NOBODY:
                 raise FtpdError(ErrorCode.UNAUTHORIZED, "log in first")
-            raise self.principal.refusal(command.right)
+            raise self.principal.refusal(command.right, command.what)
         async with self.budget.working_on(header["cmd"]):
             return await command.run(request, self)
 

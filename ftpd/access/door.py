@@ -12,8 +12,8 @@ from ftpd.access import shares
 from ftpd.access.credentials import PasswordChecker, is_token, token_id
 from ftpd.access.keys import PublicKey, is_signed, parse_key
 from ftpd.access.rights import ANONYMOUS, NOBODY, Principal
-from ftpd.access.users import ANONYMOUS_NAME, User, Users, UsersError, edit, load
-from ftpd.access.watched import Watched
+from ftpd.access.users import ANONYMOUS_NAME, User, Users, UsersError, edit
+from ftpd.access.users_file import UsersFile
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.proof import proof_of
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:  # it takes a tenth of a second, and most servers know no cert
 
 WRONG_S = 1.0
 """How long an answer to wrong credentials takes at least. Nobody else waits for it."""
-
-LOOK_S = 0.5
-"""How often the users file is looked at, at most."""
 
 log = logging.getLogger(__name__)
 
@@ -115,9 +112,9 @@ class Door:
         del user, password, is_known
         raise wrong()
 
-    def by_certificate(self, certificate: bytes) -> Login | None:
-        """Say whose certificate (DER; empty for none) a handshake has verified; None if nobody's who is known."""
-        del certificate
+    async def by_certificate(self, certificate: bytes, authorities: bytes) -> Login | None:
+        """Say whose certificate (DER) a handshake has verified by some authorities; None if nobody's who is known."""
+        del certificate, authorities
         return None
 
     async def by_key(self, challenge: Challenge | None, signature: str, certificate: bytes) -> Login:
@@ -127,7 +124,7 @@ class Door:
 
 
 class UsersDoor(Door):
-    """Lets in whoever is in a file of users. Changes to it hold at once; a file with a mistake changes nothing."""
+    """Lets in whoever is in a file of users. Who comes after a change is met by it; others as soon as it is read."""
 
     def __init__(self, file: Path, *, is_fixed: bool = False) -> None:
         """Read the file; if it is fixed, nothing is written to it.
@@ -139,11 +136,7 @@ class UsersDoor(Door):
         self._is_fixed = is_fixed
         self.revocations: Revocations | None = None
         """Which certificates of clients hold no more, where that is to be looked at."""
-        self._watched = Watched(file)
-        self._users = load(file)
-        self._said = ""
-        """What was last said to be wrong with the file."""
-        self._looked = time.monotonic()
+        self._users_file = UsersFile(file)
         self._known: tuple[object, ...] = ()
         """What log-ins depended on when `has_changed` was last asked."""
         self._end = math.inf
@@ -159,17 +152,17 @@ class UsersDoor(Door):
     @property
     def has_credentials(self) -> bool:
         """Whether anybody can log in."""
-        users = self._current()
+        users = self.users
         has_token = any(not token.is_expired for token in users.tokens.values())
         return has_token or any(user.password or user.keys for user in users.users.values())
 
     def principal(self, login: Login | None) -> Principal:
         """See `Door.principal`."""
         if login is None:
-            return self._current().principal(ANONYMOUS_NAME) or NOBODY
+            return self.users.principal(ANONYMOUS_NAME) or NOBODY
         if self.ended(login) is not None:
             return NOBODY
-        users = self._users
+        users = self.users
         return users.principal(login.user, users.tokens[login.token] if login.token is not None else None) or NOBODY
 
     def ended(self, login: Login) -> FtpdError | None:
@@ -184,7 +177,7 @@ class UsersDoor(Door):
 
     def _end_of(self, login: Login) -> float | None:
         """Say when a log-in ends by itself, by the wall clock; None if it does not hold any more."""
-        users = self._current()
+        users = self.users
         if login.token is not None:
             token = users.tokens.get(login.token)
             is_valid = token is not None and token.user == login.user and users.is_valid(token)
@@ -201,7 +194,8 @@ class UsersDoor(Door):
         if lists is not None:
             lists.look()
         before, version = self._known, lists.version if lists is not None else 0
-        self._known = (self._fresh(), self.authorities, lists, version)
+        self._users_file.glance()
+        self._known = (self.users, self.authorities, lists, version)
         if self._known == before and time.time() < self._end:
             return False
         self._end = math.inf
@@ -210,19 +204,19 @@ class UsersDoor(Door):
     @property
     def users(self) -> Users:
         """See `Door.users`."""
-        return self._current()
+        return self._users_file.users
 
     async def change(self, action: Callable[[Users], T]) -> T:
         """See `Door.change`."""
         if self._is_fixed:
             raise FtpdError(ErrorCode.READ_ONLY, "this server changes nothing, and that is where its users are kept")
         try:
-            return await asyncio.to_thread(self._edit, action)
+            result = await asyncio.to_thread(self._edit, action)
         except UsersError as exc:
             log.error("the users file can not be changed: %s", exc)  # noqa: TRY400 (nothing to trace)
             raise FtpdError(ErrorCode.IO_ERROR, "the server's file of users can not be changed") from exc
-        finally:
-            self._looked = 0.0
+        await self._users_file.look()
+        return result
 
     def _edit(self, action: Callable[[Users], T]) -> T:
         with edit(self._file) as users:
@@ -231,7 +225,7 @@ class UsersDoor(Door):
     async def by_token(self, token: str, session: str = "") -> Login:
         """See `Door.by_token`."""
         started, name = time.monotonic(), token_id(token)
-        users = self._fresh()
+        users = await self._users_file.look()
         found = users.tokens.get(name) if name else None
         is_right = found is not None and is_token(token, found.sha256) and users.is_valid(found)
         if is_right and found is not None and name is not None and not shares.is_counted(found, session):
@@ -243,7 +237,8 @@ class UsersDoor(Door):
 
     async def by_password(self, user: str, password: str, *, is_known: bool = False) -> Login:
         """See `Door.by_password`."""
-        started, found = time.monotonic(), self._fresh().users.get(user)
+        started = time.monotonic()
+        found = (await self._users_file.look()).users.get(user)
         kept = found.password if found else None
         checker = self._passwords_of_known if is_known else self._passwords
         if not await checker.is_right(password, kept):
@@ -251,17 +246,18 @@ class UsersDoor(Door):
             raise wrong()
         return Login(user, password=kept)
 
-    def by_certificate(self, certificate: bytes) -> Login | None:
+    async def by_certificate(self, certificate: bytes, authorities: bytes) -> Login | None:
         """See `Door.by_certificate`. Its name is that of a user, and it has only one."""
-        if not certificate or not self.authorities:
+        if not certificate or not authorities:
             return None
         from ftpd.access.certificates import read_certificate  # noqa: PLC0415 (as above)
 
         shown = read_certificate(certificate)
         if shown is None or len(shown.names) != 1 or shown.names[0] == ANONYMOUS_NAME:
             return None
-        login = Login(shown.names[0], shown=shown, authorities=self.authorities)
-        return login if self._is_held(self._fresh().users.get(login.user), login) else None
+        login = Login(shown.names[0], shown=shown, authorities=authorities)
+        user = (await self._users_file.look()).users.get(login.user)
+        return login if self._is_held(user, login) else None
 
     async def by_key(self, challenge: Challenge | None, signature: str, certificate: bytes) -> Login:
         """See `Door.by_key`."""
@@ -279,7 +275,8 @@ class UsersDoor(Door):
             return None
         login = Login(challenge.user, key=key)
         # Only keys that somebody has vouched for are computed with: others might be made to take long.
-        if not certificate or not self._is_held(self._fresh().users.get(challenge.user), login):
+        user = (await self._users_file.look()).users.get(challenge.user)
+        if not certificate or not self._is_held(user, login):
             return None
         proof = proof_of(challenge.user, challenge.client_nonce, challenge.server_nonce, certificate)
         return login if await asyncio.to_thread(is_signed, key, raw, proof) else None
@@ -294,30 +291,6 @@ class UsersDoor(Door):
             is_revoked = self.revocations is not None and not self.revocations.holds(login.shown)
             return time.time() < login.shown.until and not is_revoked
         return login.password is not None and user.password == login.password
-
-    def _fresh(self) -> Users:
-        """Look at the file now: who logs in may have been given a token a moment ago."""
-        self._looked = 0.0
-        return self._current()
-
-    def _current(self) -> Users:
-        now = time.monotonic()
-        if now - self._looked < LOOK_S:
-            return self._users
-        self._looked = now
-        if (state := self._watched.changed()) is not None:
-            try:
-                self._users = load(self._file)
-            except UsersError as exc:  # perhaps only for a moment: it is tried again until it is good
-                self._watched.refuse(state)
-                if str(exc) != self._said:
-                    self._said = str(exc)
-                    log.error("the users file has a mistake, the old one holds: %s", exc)  # noqa: TRY400 (as above)
-            else:
-                self._watched.use(state)
-                self._said = ""
-                log.info("the users file was read again")
-        return self._users
 
 
 def wrong() -> FtpdError:

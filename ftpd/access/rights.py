@@ -78,9 +78,9 @@ class Principal(NamedTuple):
         holding = [grant for grant in self.grants if path.parts[: len(grant.path.parts)] == grant.path.parts]
         return max(holding, key=lambda grant: len(grant.path.parts)).rights if holding else frozenset()
 
-    def refusal(self, right: Right) -> FtpdError:
-        """Say in plain words that a right is missing."""
-        message = f"{self.name} may not {_DOING[right]} here: the right `{right}` is missing"
+    def refusal(self, right: Right, what: str = "") -> FtpdError:
+        """Say in plain words that a right is missing; `what` for, if it is not what the right is named after."""
+        message = f"{self.name} may not {what or _DOING[right]} here: the right `{right}` is missing"
         return FtpdError(ErrorCode.FORBIDDEN, message)
 
     def sees_below(self, folder: RemotePath) -> bool:

@@ -32,6 +32,8 @@ class Command(NamedTuple, Generic[R]):
     request: type[R]
     right: Right
     run: Callable[[R, Exchange], Awaitable[Reply | None]]
+    what: str = ""
+    """What it is for, if that is something else than its right is named after."""
 
 
 def _erase(command: Command[R]) -> Command[Request]:
@@ -56,7 +58,7 @@ COMMANDS: dict[str, Command[Request]] = {
     "commit": _erase(Command(messages.Commit, Right.WRITE, commit)),
     "abort": _erase(Command(messages.Abort, Right.WRITE, abort)),
     "mkdir": _erase(Command(messages.Mkdir, Right.WRITE, mkdir)),
-    "df": _erase(Command(messages.Df, Right.WRITE, df)),
+    "df": _erase(Command(messages.Df, Right.WRITE, df, "ask how much room there is")),
     "get": _erase(Command(messages.Get, Right.READ, get)),
     "ls": _erase(Command(messages.Ls, Right.LIST, ls)),
     "stat": _erase(Command(messages.Stat, Right.LIST, stat)),

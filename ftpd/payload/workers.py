@@ -61,6 +61,17 @@ class Workers:
         """Run work on many files, which is given the threads of `sync`. Cancelling is as safe as with `disk`."""
         return await _run(self._batch, lambda: function(self._sync))
 
+    async def publish(self, function: Callable[[], T]) -> T:
+        """Run what gives a file its name. If it is cancelled when that has begun, the result comes nevertheless.
+
+        So it can be told what is stored. That it was cancelled is still to be seen (`is_cancelled`), by whoever tells.
+        """
+        return await _run(self._sync, function, is_told=True)
+
+    async def publish_all(self, function: Callable[[Executor], T]) -> T:
+        """Run what gives many files their names, with threads as `batch`, and cancelled as `publish`."""
+        return await _run(self._batch, lambda: function(self._sync), is_told=True)
+
     async def send(self, function: Callable[[], T], stop: threading.Event) -> T:
         """Run what sends to a peer, as long as the peer takes. The event is set if it is cancelled."""
         return await _run(self._send, function, cancel=stop.set)
@@ -75,11 +86,19 @@ class Workers:
             pool.shutdown(wait=False)
 
 
+def is_cancelled() -> bool:
+    """Tell whether the current task has been cancelled, also if what it was at came to its end nevertheless."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 async def _run(
     pool: Executor,
     function: Callable[[], T],
     release: Callable[[T], object] | None = None,
     cancel: Callable[[], object] | None = None,
+    *,
+    is_told: bool = False,
 ) -> T:
     work = pool.submit(function)
     try:
@@ -90,6 +109,8 @@ async def _run(
         if cancel is not None:
             cancel()
         await _settle(work)
+        if is_told and not work.cancelled():
+            return work.result()
         if release is not None and not work.cancelled() and work.exception() is None:
             result = work.result()
             await _finish(pool, lambda: release(result))

@@ -300,7 +300,8 @@ class Upload(ABC):
 
         The file is cut to `tree.size`. Returns the name, which differs from the plan's after `IfExists.RENAME`, or
         None if the name was taken and the plan says `SKIP`. The upload is over, however this ends; but with no room for
-        the name, for now, one that is resumable is suspended.
+        the name, for now, one that is resumable is suspended. If it is cancelled when it is too late for that, it
+        returns nevertheless: what is stored is told.
 
         Raises:
             FtpdError: `exists` if the name is taken and the plan says `FAIL`; `no_space`, `busy` for now; `incomplete`
@@ -402,7 +403,8 @@ class Store(ABC):
     async def put_all(self, files: Sequence[SmallFile]) -> Sequence[RemotePath | FtpdError | None]:
         """Store small files in their order, each as `begin`, `write` and `publish` would.
 
-        Returns for each what `publish` would return, or the error. One that fails costs none of the others.
+        Returns for each what `publish` would return, or the error, and when it is cancelled as that does. One that
+        fails costs none of the others.
         """
         return [await self._put(file) for file in files]
 

@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ftpd.access import certificates, door
+from ftpd.access import certificates, users_file
 from ftpd.access.certificates import Revocations, Shown, read_certificate
 from ftpd.access.door import UsersDoor
 from tests.peer import eventually, manage
@@ -20,7 +20,7 @@ from tests.server.test_client_certificates import Authority
 
 @pytest.fixture(autouse=True)
 def _looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (certificates, door):
+    for module in (certificates, users_file):
         monkeypatch.setattr(module, "LOOK_S", 0.0)
 
 
@@ -92,6 +92,7 @@ def test_users_that_can_not_be_read_for_a_moment(tmp_path: Path, caplog: pytest.
     users = UsersDoor(file)
     manage(tmp_path, "user", "rm", "alice")
     with no_descriptors():
+        eventually(lambda: [*users.users.users] == ["alice"] and "a mistake" in caplog.text, "it is tried")
         assert [["alice"]] * 3 == [[*users.users.users] for _ in range(3)]
     eventually(lambda: not users.users.users, "the users are read again")
     assert 1 == sum(record.levelno == logging.ERROR for record in caplog.records)

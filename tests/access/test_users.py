@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from ftpd.access import credentials
+from ftpd.access import credentials, users_file
 from ftpd.access.credentials import PASSWORDS_AT_ONCE, PasswordChecker, digest_of, hash_password, is_token, new_token
 from ftpd.access.door import Login, UsersDoor
 from ftpd.access.rights import NOBODY, Right
 from ftpd.access.users import Token, User, Users, UsersError, edit, load
 from ftpd.wire.errors import FtpdError
+from tests.peer import PATIENCE_S, eventually
 from tests.server.test_clock import TEN_YEARS, Wall
 
 SHA = "0" * 64
@@ -216,12 +217,13 @@ def test_when_log_ins_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [True, False] == [door.has_changed() for _ in range(2)]
     assert door.ended(Login("a", token="1")) is not None  # noqa: S106 (its name)
     write(file, text % (22, 2990))
-    assert [True, False] == [door.has_changed() for _ in range(2)]
+    eventually(door.has_changed, "the file is read")
+    assert not door.has_changed()
 
 
 def test_a_mistake_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A users file with a mistake is not read for every look at it; when it has changed it is."""
-    monkeypatch.setattr("ftpd.access.door.LOOK_S", 0.0)
+    monkeypatch.setattr("ftpd.access.users_file.LOOK_S", 0.0)
     reads: list[Path] = []
 
     def counted(file: Path) -> Users:
@@ -230,23 +232,74 @@ def test_a_mistake_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     file = write(tmp_path / "users.toml", "[users.a]\n")
     door = UsersDoor(file)
-    monkeypatch.setattr("ftpd.access.door.load", counted)
+    monkeypatch.setattr("ftpd.access.users_file.load", counted)
     write(file, "[users.a\n# a mistake\n")
-    assert [["a"]] * 50 == [[*door.users.users] for _ in range(50)]
+    eventually(lambda: [["a"]] * 50 == [[*door.users.users] for _ in range(50)] and reads, "it is read")
     assert 1 == len(reads)
     write(file, "[users.b]\n# none\n")
-    assert ["b"] == [*door.users.users]
+    eventually(lambda: ["b"] == [*door.users.users], "the change is read")
 
 
 def test_a_token_is_of_its_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A log-in ends with its token, its user, its password, and when the file vanishes: nobody is left in."""
-    monkeypatch.setattr("ftpd.access.door.LOOK_S", 0.0)
+    monkeypatch.setattr("ftpd.access.users_file.LOOK_S", 0.0)
     text = f"[users.a]\nrights = ['read']\n[users.b]\n[tokens.1]\nuser = '%s'\nsha256 = '{SHA}'\n"
     file = write(tmp_path / "users.toml", text % "a")
     door = UsersDoor(file)
     login = Login("a", token="1")  # noqa: S106 (its name)
     assert {Right.READ, Right.NONE} == door.principal(login).rights
     write(file, text % "b" + "# longer\n")  # another size: the clock of file systems is coarse
-    assert door.principal(login) is NOBODY
+    eventually(lambda: door.principal(login) is NOBODY, "it is another's")
+    write(file, text % "a")
+    eventually(lambda: door.principal(login) is not NOBODY, "it is his again")
     file.unlink()
-    assert door.principal(login) is NOBODY
+    eventually(lambda: door.principal(login) is NOBODY, "there is no file")
+
+
+async def test_who_comes_after_a_change_is_met_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log-in sees what the file said when it began, although a thread reads it; meanwhile the loop turns.
+
+    Also if the file is changed while it is being read.
+    """
+    reading, go_on, reads = asyncio.Event(), threading.Event(), list[Users]()
+    loop = asyncio.get_running_loop()
+
+    def slow(file: Path) -> Users:
+        users = load(file)
+        loop.call_soon_threadsafe(reading.set)
+        assert go_on.wait(PATIENCE_S)
+        reads.append(users)
+        return users
+
+    file = write(tmp_path / "users.toml", "[users.a]\n")
+    door = UsersDoor(file)
+    monkeypatch.setattr("ftpd.access.users_file.load", slow)
+    first, token = new_token(), new_token()
+    text = "[users.a]\n" + "".join(f"[tokens.{one.id}]\nuser='a'\nsha256='{one.sha256}'\n" for one in (first, token))
+    write(file, text.rpartition("[tokens")[0])
+    async with asyncio.timeout(PATIENCE_S):
+        early = asyncio.create_task(door.by_token(first.text))
+        await reading.wait()
+        write(file, text)
+        late = asyncio.create_task(door.by_token(token.text))
+        await asyncio.sleep(0)
+        assert not door.users.tokens
+        go_on.set()
+        assert [first.id, token.id] == [(await task).token for task in (early, late)]
+    assert 2 == len(reads)
+
+
+async def test_a_log_in_that_is_broken_off_takes_nothing_from_others(tmp_path: Path) -> None:
+    """Of several who wait until the file is read one may leave: it is read for the others."""
+    go_on, token = threading.Event(), new_token()
+    file = write(tmp_path / "users.toml", "[users.a]\n")
+    door = UsersDoor(file)
+    write(file, f"[users.a]\n[tokens.{token.id}]\nuser='a'\nsha256='{token.sha256}'\n")
+    users_file.reader.submit(go_on.wait, PATIENCE_S)
+    async with asyncio.timeout(PATIENCE_S):
+        leaves, stays = (asyncio.create_task(door.by_token(token.text)) for _ in range(2))
+        await asyncio.sleep(0)
+        leaves.cancel()
+        await asyncio.wait([leaves])
+        go_on.set()
+        assert token.id == (await stays).token

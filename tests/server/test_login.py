@@ -167,6 +167,8 @@ def test_refusals_name_what_is_missing(peer: Peer, root: Path) -> None:
     log_in(peer, root, "reader")
     storing = "reader may not store files here: the right `write` is missing"
     assert storing == peer.ask({"cmd": "check", "files": [["x", 0]]})["error"]["message"]
+    room = "reader may not ask how much room there is here: the right `write` is missing"
+    assert room == peer.ask({"cmd": "df"})["error"]["message"]
     log_in(peer, root, "dropper")
     reading = "dropper may not read files here: the right `read` is missing"
     assert reading == peer.ask({"cmd": "sum", "filename": "x"})["error"]["message"]
@@ -217,7 +219,10 @@ def test_mistake_in_the_file(peer: Peer, root: Path, server: ServerProcess) -> N
     file = root / ".ftpd" / "access" / "users.toml"
     good = file.read_text()
     try:
-        file.write_text(good.replace('[users."alice"]\n', '[users."alice"]\nrihgts = ["full"]\n'))
+        new = file.with_suffix(".new")
+        new.write_text(good.replace('[users."alice"]\n', '[users."alice"]\nrihgts = ["full"]\n'))
+        new.chmod(0o600)
+        new.replace(file)  # half of it, or nothing, may mean something else
         eventually(lambda: peer.ask({"cmd": "ls"})["ok"] and "has a mistake" in server.log, "the file is looked at")
         assert "users.toml: line " in server.log
         assert "rihgts" in server.log

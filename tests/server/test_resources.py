@@ -18,7 +18,7 @@ from ftpd.payload.channel import ChannelProtocol
 from ftpd.server import MEMORY_PER_CONNECTION
 from ftpd.session import Session
 from ftpd.wire.limits import SMALL_FILE
-from tests.peer import PATIENCE_S, ServerProcess, eventually, frame, served
+from tests.peer import PATIENCE_S, ServerProcess, eventually, frame, manage, served
 from tests.server.crowd import allow_files, files_of, leave, place, quick_and_long, say
 
 CHURN_KIB = 10.0
@@ -202,20 +202,37 @@ def remove(folder: Path) -> bool:
     return not folder.exists()
 
 
+async def is_ok(reader: asyncio.StreamReader) -> bool:
+    """Read a reply; tell whether it is a good one."""
+    (size,) = struct.unpack("<i", await reader.readexactly(4))
+    return bool(json.loads(await reader.readexactly(size))["ok"])
+
+
 @quick_and_long(100, 1000)
 async def test_little_memory(tmp_path: Path, group: Path, tell: Callable[[str], None], count: int) -> None:
     """With 256 MiB for all, its page cache included, a server takes so many uploads at once and is not killed.
 
+    All have logged in.
     Half of them stop in the middle until the others are stored: nobody waits for what they hold, and others are
     answered.
     """
     allow_files(5000)
     data = bytes(range(256)) * (MIB // 256)
     prefix = ("sh", "-c", 'echo $$ >"$0"; exec "$@"', str(group / "cgroup.procs"))
-    begun, stored = asyncio.Barrier(count), asyncio.Barrier(count)
+    manage(tmp_path, "user", "add", "alice", "--quota", "100G")
+    login = frame({"cmd": "auth", "token": manage(tmp_path, "token", "create", "alice"), "id": 1})
+    begun, stored, few = asyncio.Barrier(count), asyncio.Barrier(count), asyncio.Semaphore(20)
+
+    async def come(number: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        async with few:  # a crowd that has not logged in yet would be sent away
+            local = place(number), 0
+            reader, writer = await asyncio.open_connection(server.host, server.port, local_addr=local)
+            writer.write(login)
+            assert await is_ok(reader)
+            return reader, writer
 
     async def put(number: int) -> None:
-        reader, writer = await asyncio.open_connection(server.host, server.port)
+        reader, writer = await come(number + 2)
         writer.write(frame({"cmd": "put", "id": 1, "filename": f"f{number}", "filesize": len(data)}))
         writer.write(data[: len(data) // 2])
         await writer.drain()
@@ -223,8 +240,7 @@ async def test_little_memory(tmp_path: Path, group: Path, tell: Callable[[str], 
         if number % 2:
             await stored.wait()
         writer.write(data[len(data) // 2 :])
-        (size,) = struct.unpack("<i", await reader.readexactly(4))
-        assert json.loads(await reader.readexactly(size))["ok"]
+        assert await is_ok(reader)
         writer.close()
         if not number % 2:
             await stored.wait()
@@ -232,11 +248,15 @@ async def test_little_memory(tmp_path: Path, group: Path, tell: Callable[[str], 
     async def ask() -> int:
         answered = 0
         while not putting.done():
-            assert await say(server, place(1), {"cmd": "ls"}) == "ok"
+            reader, writer = await come(1)
+            writer.write(frame({"cmd": "ls", "id": 1}))
+            assert await is_ok(reader)
+            leave(writer)
             answered += 1
         return answered
 
-    with ServerProcess(tmp_path, "-q", "--durability", "none", prefix=prefix) as server:
+    options = ("-q", "--durability", "none")
+    with ServerProcess(tmp_path, *options, prefix=prefix) as server:
         assert str(server.pid) in (group / "cgroup.procs").read_text().split()
         async with asyncio.timeout(200):
             putting = asyncio.gather(*(put(number) for number in range(count)))

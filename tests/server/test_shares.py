@@ -1,5 +1,6 @@
 """Shares: what a user gives away, for a while, is never more than he may do himself."""
 
+import re
 import time
 import tomllib
 from collections.abc import Iterator
@@ -141,6 +142,31 @@ def test_gone_with_the_token_that_made_it(peer: Peer, root: Path, server: Server
     with server.connect() as other:
         assert "unauthorized" == code_of(log_in(other, made["token"]))
     assert made["share"] not in tomllib.loads((root / ".ftpd/access/users.toml").read_text()).get("tokens", {})
+
+
+@pytest.mark.parametrize("what", ["expired", "given", "gone", "usergone"])
+def test_the_file_says_something_else_of_its_maker(peer: Peer, root: Path, server: ServerProcess, what: str) -> None:
+    """Who edits the users file so that a share's maker holds no more ends the share, where nothing is asked for too."""
+    manage(root, "user", "add", what)
+    name = user(peer, root, what, "--expires", "1h")
+    made = share(peer, "photos")
+    file = root / ".ftpd/access/users.toml"
+    text = file.read_text()
+    [maker] = [table for table in text.split("\n\n") if table.startswith(f'[tokens."{name}"]')]
+    changed = {
+        "expired": text.replace(maker, re.sub(r"expires = .*", "expires = 2020-01-01T00:00:00Z", maker)),
+        "given": text.replace(maker, maker.replace(f'user = "{what}"', 'user = "alice"')),
+        "gone": text.replace(maker, ""),
+        "usergone": "\n\n".join(table for table in text.split("\n\n") if f'"{what}"' not in table),
+    }[what]
+    assert text != changed
+    with server.connect() as other, server.connect() as late:
+        assert log_in(other, made["token"])["ok"]
+        (new := file.with_suffix(".new")).write_text(changed)
+        new.chmod(0o600)
+        new.replace(file)
+        assert ["unauthorized"] * 2 == [other.farewell(), peer.farewell()]
+        assert "unauthorized" == code_of(log_in(late, made["token"]))
 
 
 def test_share_of_a_share(peer: Peer, root: Path, server: ServerProcess) -> None:

@@ -208,17 +208,24 @@ class LocalPartial(LocalUpload):
         """See `Upload.publish`."""
         async with self._gate.alone():
             self._check_owner()
-            end = self.release
             try:
                 check_complete(self._plan.path, self.leaves, tree)
-                return await self._landing.workers.sync(self._publish, tree)
-            except FtpdError as exc:
-                if exc.code in _PASSING and self._is_unnamed:
-                    end = self._close
-                raise
+                return await self._landing.workers.publish(lambda: self._publish_and_end(tree))
             finally:
-                await self._landing.workers.finish(end)
+                if not self._over:
+                    await self._landing.workers.finish(self.release)
                 self._partials.forget(self)
+
+    def _publish_and_end(self, tree: Tree) -> RemotePath | None:
+        end = self.release
+        try:
+            return self._publish(tree)
+        except FtpdError as exc:
+            if exc.code in _PASSING and self._is_unnamed:
+                end = self._close
+            raise
+        finally:
+            end()
 
     async def suspend(self) -> None:
         """See `Upload.suspend`."""

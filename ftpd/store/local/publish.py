@@ -123,7 +123,7 @@ class LocalUpload(Upload):
     async def publish(self, tree: Tree) -> RemotePath | None:
         """See `Upload.publish`."""
         try:
-            return await self._landing.workers.sync(self._publish, tree)
+            return await self._landing.workers.publish(lambda: self._publish_and_end(tree))
         finally:
             await self.discard()
 
@@ -141,6 +141,12 @@ class LocalUpload(Upload):
             os.close(self._fd)
         with contextlib.suppress(OSError):  # published, or the folder is gone; what stays is swept at the next start
             os.unlink(self.name, dir_fd=self._folder)
+
+    def _publish_and_end(self, tree: Tree) -> RemotePath | None:
+        try:
+            return self._publish(tree)
+        finally:
+            self.release()
 
     def _publish(self, tree: Tree) -> RemotePath | None:
         landing, plan = self._landing, self._plan

@@ -147,7 +147,7 @@ class LocalStore(Store):
         """See `Store.put_all`."""
         if self.read_only:
             return await super().put_all(files)
-        return await self.workers.batch(Batch(self._landing, files).store)
+        return await self.workers.publish_all(Batch(self._landing, files).store)
 
     async def read_small(self, paths: Sequence[RemotePath], room: int) -> Sequence[WholeFile | FtpdError | None]:
         """See `Store.read_small`."""
