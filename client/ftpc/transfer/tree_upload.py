@@ -18,7 +18,7 @@ from ftpc.results import Objection, PutResult, TreeFile, TreeResult
 from ftpc.transfer.loader import Load, Loader, Sent, failed
 from ftpc.transfer.preflight import Scout
 from ftpc.transfer.repeat import Probe, Question, Repeat
-from ftpc.transfer.retry import is_temporary, persist
+from ftpc.transfer.retry import go_on, is_temporary, persist
 from ftpc.transfer.shipment import MISHEARD
 from ftpc.transfer.tasks import Tally, errors_of_a_group
 from ftpc.transfer.walk import Local
@@ -86,6 +86,7 @@ class TreeUpload:
 
         async def attempt() -> None:
             async with self._pool.lend() as connection:
+                go_on(self._tally.item, self._tally.progress)
                 await self._send_small(connection, large)
             while self._large:
                 await self._room_again.wait()
