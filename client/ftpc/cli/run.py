@@ -7,6 +7,7 @@ import os
 import signal
 from argparse import Namespace
 from collections.abc import Coroutine, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Protocol, TextIO, cast
 
 from ftpc.cli.exits import Exit, exit_of
@@ -135,17 +136,16 @@ async def _interruptible(work: Coroutine[None, None, Exit], args: Namespace, ter
     task = loop.create_task(work)
     received: list[int] = []
 
-    def act(number: int) -> None:
+    def act(number: int, _: FrameType | None) -> None:
         if received:
             if terminal.can_draw:
                 os.write(2, b"\x1b[?25h")  # the cursor, which the bars had hidden
             os._exit(128 + number)
         received.append(number)
-        task.cancel()
+        loop.call_soon_threadsafe(task.cancel)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows
-            loop.add_signal_handler(number, act, number)
+    # Not by the loop: when it closes it would leave those of Python, which show tracebacks.
+    before = {number: signal.signal(number, act) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return await task
     except asyncio.CancelledError:
@@ -154,3 +154,6 @@ async def _interruptible(work: Coroutine[None, None, Exit], args: Namespace, ter
         moves = hasattr(args, "retries")
         terminal.say("ftpc: interrupted" + ("; nothing half done is visible on either side" if moves else ""))
         return Exit(128 + received[0])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
