@@ -57,7 +57,7 @@ def run_verb(module: str, verb: str, arguments: Sequence[str]) -> int:
             return Exit.PIPE
         terminal.complain(LocalFileError(f"standard output: {exc.strerror or exc}"))
         return Exit.LOCAL
-    if status != Exit.OK and hasattr(args, "retries") and not getattr(args, "share", False):
+    if status != Exit.OK and hasattr(args, "retries"):
         from ftpc.cli.going_on import tell_how_to_go_on
 
         tell_how_to_go_on(status, args, terminal)
