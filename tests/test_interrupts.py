@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.client.command import command as client
-from tests.peer import PATIENCE_S, REPOSITORY, command, server_environment
+from tests.peer import PATIENCE_S, REPOSITORY, ServerProcess, command, server_environment
 
 TRIES = 15
 LONGEST_S = 0.4
@@ -30,6 +30,11 @@ def tell(number, handler):
 signal.signal = tell
 """
 """What Python runs before all else: it tells when a command has seen to its signals, until when nothing can be said."""
+
+AT_THE_END = """\
+import atexit, os, signal
+atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))
+"""
 
 
 @pytest.mark.parametrize("name", ["ftpc", "ftpd"])
@@ -70,6 +75,19 @@ def interrupted(arguments: list[str], folder: Path, after_s: float) -> tuple[int
             os.close(ours)
             process.kill()
     return process.returncode, said.decode()
+
+
+def test_at_its_very_end(tmp_path: Path) -> None:
+    """Ctrl-C when all is done, and the event loop is closed, shows no traceback either."""
+    (tmp_path / "sitecustomize.py").write_text(AT_THE_END)
+    environment = both({})
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), environment["PYTHONPATH"]])
+    with ServerProcess(tmp_path, "-q", environment=environment) as server:
+        listed = subprocess.run(
+            client("--server", f"127.0.0.1:{server.port}", "ls"), env=environment, capture_output=True, check=False
+        )
+        assert (130, b"sitecustomize.py\n", b"") == (listed.returncode, listed.stdout, listed.stderr)
+        assert (130, "") == server.stop()
 
 
 def both(values: Mapping[str, str]) -> dict[str, str]:
