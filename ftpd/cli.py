@@ -17,6 +17,7 @@ from ftpd import __version__
 from ftpd.arguments import EXIT_USAGE, Parser
 from ftpd.config import Config, ConfigError, check_root
 from ftpd.entrance import FIRST_TOKEN, USERS, Entrance, open_entrance
+from ftpd.interrupts import EXIT_INTERRUPTED, interrupts_raised
 from ftpd.listening import listen
 from ftpd.log import set_up
 from ftpd.memory import keep_freed_memory, memory_limit
@@ -45,6 +46,14 @@ log = logging.getLogger(__name__)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the server until it is told to stop. Returns the exit status."""
+    try:
+        with interrupts_raised():
+            return _main(argv)
+    except KeyboardInterrupt:  # before it served, or when all was over
+        return EXIT_INTERRUPTED
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     if arguments and arguments[0] in {"user", "token"}:
         from ftpd.manage import manage  # noqa: PLC0415 (not needed to serve)

@@ -57,7 +57,7 @@ def test_wheel_has_the_two_commands(wheel: Path) -> None:
         entry_points.read_string(archive.read(f"{info}/entry_points.txt").decode())
         metadata = archive.read(f"{info}/METADATA").decode()
         assert f"{info}/licenses/LICENSE" in archive.namelist()
-    assert {"ftpd": "ftpd.cli:main", "ftpc": "ftpc.cli:run"} == dict(entry_points["console_scripts"])
+    assert {"ftpd": "ftpd.__main__:main", "ftpc": "ftpc.__main__:main"} == dict(entry_points["console_scripts"])
     needed = {line.split()[1].partition(">")[0] for line in metadata.splitlines() if line.startswith("Requires-Dist:")}
     assert {"aiofiles", "argon2-cffi", "bcrypt", "blake3", "cryptography", "msgspec", "rich"} == needed
     assert "\nRequires-Python: >=3.11\n" in metadata

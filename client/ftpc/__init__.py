@@ -6,10 +6,9 @@
 Names are imported when they are first used, so that the command line starts fast.
 """
 
-from typing import TYPE_CHECKING
-
 from ftpd import __version__
 
+TYPE_CHECKING = False  # as in `typing`, which takes longer than all else of a start
 if TYPE_CHECKING:
     from ftpc.address import Address, parse_address
     from ftpc.client import Client, connect

@@ -1,9 +1,11 @@
 """What a transfer tells about itself: a protocol of three verbs, which every display implements."""
 
 import contextlib
+import math
+import time
 from collections.abc import AsyncIterator
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class Phase(StrEnum):
@@ -18,6 +20,27 @@ class Phase(StrEnum):
     RECEIVING = "receiving"
     SAVING = "saving"
     """All bytes are here and verified; the file is made durable and gets its name."""
+
+
+class Retry(NamedTuple):
+    """A try to go on after a break."""
+
+    number: int
+    """The how manieth in a row without any progress, from 1."""
+    most: int
+    """How many of them there will be."""
+    at: float
+    """When it begins, or began (`time.monotonic`)."""
+    phase: Phase
+    """What is gone on with."""
+    reason: str = ""
+    """What the server has said for which it is waiting; empty if the connection was lost."""
+
+    def __str__(self) -> str:
+        """Tell it to people, with the whole seconds that are left; those of `reason` may be many words."""
+        left = math.ceil(self.at - time.monotonic())
+        which = f"try {self.number} of {self.most}" + (f" in {left} s" if left > 0 else "")
+        return f"{which}: {self.reason}" if self.reason else f"connection lost, {which}"
 
 
 class Contents:
@@ -42,7 +65,7 @@ class Item:
     """One file on its way, or many small ones. The engine changes it, a display reads it."""
 
     __slots__ = (
-        "contents", "counts", "done", "lost", "moved", "name", "phase", "reason", "repaired", "restarted", "resumed",
+        "contents", "counts", "done", "lost", "moved", "name", "phase", "repaired", "restarted", "resumed", "retry",
         "total",
     )  # fmt: skip
 
@@ -57,8 +80,8 @@ class Item:
         self.phase = phase
         self.counts = counts
         """Whether it is a file of the job: not if each file in it is an item as well, nor if it is in a folder."""
-        self.reason = ""
-        """What the server has said for which it is waiting; empty if the connection was lost."""
+        self.retry: Retry | None = None
+        """The last try to go on after a break; what counts in the phase `WAITING`."""
         self.resumed = 0
         """Bytes of `done` that were there before this transfer, or this connection, began."""
         self.restarted = False
@@ -73,7 +96,16 @@ class Item:
     @property
     def state(self) -> str:
         """The phase, for people."""
-        return f"waiting: {self.reason}" if self.phase is Phase.WAITING and self.reason else self.phase.value
+        return str(self.retry) if self.phase is Phase.WAITING and self.retry is not None else self.phase.value
+
+    def wait(self, retry: Retry) -> None:
+        """Take note that it waits for another try, and that this is no success before it is said (`go_on`)."""
+        self.phase, self.retry = Phase.WAITING, retry
+
+    def go_on(self) -> None:
+        """Take note that there is a connection again, if it has waited for one."""
+        if self.phase is Phase.WAITING and self.retry is not None:
+            self.phase = self.retry.phase
 
 
 class Progress(Protocol):

@@ -208,7 +208,7 @@ async def test_encrypted_transfer_waits_for_a_place(service: Service, folder: Pa
         assert b"asking again" in await running.stderr.readline()
         said = await running.stderr.readline()  # it was given up: now it is the transfer that waits
         await other.close()
-        assert (0, True) == (await running.wait(), b"waiting: there are 1 connections" in said), said
+        assert (0, True) == (await running.wait(), b"s: there are 1 connections" in said), said
         await running.stderr.read()
     assert (service.root / "ca.pem").is_file()
 

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import time
 
 import pytest
 from rich.progress_bar import ProgressBar
@@ -10,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from ftpc import Item, Phase
 from ftpc.cli.jobs import pick_display
 from ftpc.cli.terminal import Terminal
-from ftpc.progress import Contents
+from ftpc.progress import Contents, Retry
 from ftpc.results import TreeFile
 from ftpc.transfer.tasks import Tally
 from ftpc.ui.bars import MAX_ROWS, BarDisplay
@@ -103,6 +104,7 @@ def test_a_break_is_not_in_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     for passed, moved, phase in ((2, 20, Phase.SENDING), (0, 20, Phase.WAITING), (8, 20, Phase.SENDING)):
         clock.now += passed
         moving.phase, moving.done, moving.moved = phase, moved * MIB, moved * MIB
+        moving.retry = Retry(1, 8, clock.now + 8, Phase.SENDING)
         for each in (display, plain):
             each.update(moving)
         one_line(display)
@@ -392,30 +394,54 @@ def test_text(actual: str, expected: str) -> None:
 
 
 def test_plain_lines_tell_of_a_lost_connection() -> None:
-    """A connection that is lost is told at once, and once; so is its return."""
+    """Each try after a connection is lost is told at once, and once; so is its return, and not before it is there."""
     stream = io.StringIO()
     display = PlainDisplay(stream)
     moving = item("a.bin")
     display.expect(1, MIB)
     display.start(moving)
-    for moving.phase in (Phase.SENDING, Phase.WAITING, Phase.WAITING, Phase.SENDING, Phase.SENDING):
+    for number in (1, 2):
+        moving.wait(Retry(number, 8, time.monotonic() + 3.5, Phase.SENDING))
+        for _ in range(2):
+            display.update(moving)
+    for _ in range(2):
+        moving.go_on()
         display.update(moving)
-    lost, back = stream.getvalue().splitlines()
-    assert lost.endswith("connection lost, trying again: a.bin")
-    assert back.endswith("sending: a.bin")
+    first, second, back = stream.getvalue().splitlines()
+    assert first.endswith(", connection lost, try 1 of 8 in 4 s: a.bin")
+    assert second.endswith(", connection lost, try 2 of 8 in 4 s: a.bin")
+    assert back.endswith(", sending: a.bin")
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_why_it_waits(count: int) -> None:
     """A server that has said why it is to wait is not a connection that is lost."""
-    waiting = [item(f"{n}.bin", phase=Phase.WAITING) for n in range(count)]
+    waiting = [item(f"{n}.bin") for n in range(count)]
     for each in waiting:
-        each.reason = "full\x1b[2J"
-    assert "waiting: full\\x1b[2J" in draw(waiting, count, MIB)[-1]
+        each.wait(Retry(1, 3, 0.0, each.phase, "full\x1b[2J"))
+    assert "try 1 of 3: full\\x1b[2J" in draw(waiting, count, MIB)[-1]
     stream = io.StringIO()
     display = PlainDisplay(stream)
     display.start(waiting[0])
     display.update(waiting[0])
-    assert stream.getvalue().endswith("waiting: full\\x1b[2J: 0.bin\n")
-    waiting[0].reason = "very " * 50
+    assert stream.getvalue().endswith("try 1 of 3: full\\x1b[2J: 0.bin\n")
+    waiting[0].wait(Retry(1, 3, 0.0, Phase.SENDING, "very " * 50))
     assert 100 >= max(map(len, draw(waiting, count, MIB)))
+
+
+def test_bars_count_the_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it waits for a try the bar says which it is and, every second anew, when; then that it is under way."""
+    clock, display = Clock(monkeypatch), bars(monkeypatch)
+    display.expect(1, 100 * MIB)
+    display.start(moving := item("a", 100 * MIB, 10 * MIB))
+    moving.wait(Retry(2, 8, clock.now + 3.5, moving.phase))
+    display.update(moving)
+    shown = []
+    for _ in range(5):
+        shown.append(one_line(display).removeprefix("a 10.0 MiB/100.0 MiB "))
+        clock.now += 1
+    lost = "connection lost, try 2 of 8"
+    assert [f"{lost} in {left} s" for left in (4, 3, 2, 1)] + [lost] == shown
+    moving.go_on()
+    display.update(moving)
+    assert one_line(display).startswith("a 10.0 MiB/100.0 MiB sending")

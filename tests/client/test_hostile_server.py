@@ -91,7 +91,7 @@ async def test_what_is_shown_while_the_server_is_busy(tmp_path: Path) -> None:
     async with scripted(saying(refusal("busy", "full"))) as address, connected(address, retries=1) as client:
         with pytest.raises(RefusedError):
             await client.put(tmp_path / "a", progress=Watch())
-    assert ["waiting: full", "sending"] == states
+    assert ["try 1 of 1 in 1 s: full", "sending"] == states
 
 
 async def test_unknown_code_and_facts() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from tests.client.command import Ftpc, Result, command
 from tests.client.proxy import Proxy, proxied
 from tests.client.support import MIB, content, soon
-from tests.peer import PATIENCE_S, ServerProcess
+from tests.peer import PATIENCE_S, ServerProcess, eventually
 
 CHUNK = 8 * MIB
 SIZE = 5 * CHUNK + 1000
@@ -147,6 +148,25 @@ async def test_several_files(
             for path in (user.folder / name).rglob("*") if name == "tree" else [user.folder / name]:
                 if path.is_file():
                     assert path.read_bytes() == (server_process.root / path.relative_to(user.folder)).read_bytes()
+
+
+def test_a_server_that_stays_away(tmp_path: Path, folder: Path) -> None:
+    """Where there are no bars each try is one line, which says which it is; and none that it goes on before it does."""
+    root = tmp_path / "root"
+    root.mkdir()
+    with ServerProcess(root, "--limit-rate", "4M") as server:
+        user = Ftpc(f"127.0.0.1:{server.port}", folder, root)
+        user.write("big", content(SIZE))
+        with subprocess.Popen(
+            command("put", "--progress", "plain", "--retries", "3", "big"),
+            stderr=subprocess.PIPE, cwd=folder, env=user.environment(),
+        ) as process:  # fmt: skip
+            eventually(server.partials, "the upload has begun")
+            server.kill()
+            _, said = process.communicate(timeout=PATIENCE_S)
+    lines = [line for line in said.decode().splitlines() if line.endswith(": big")]
+    assert 5 == process.returncode
+    assert ["1", "2", "3"] == [re.findall(r", connection lost, try (\d) of 3 in 1 s: ", line)[0] for line in lines]
 
 
 async def test_another_command(server_process: ServerProcess, way: Proxy, folder: Path) -> None:

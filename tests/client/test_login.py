@@ -127,7 +127,31 @@ def test_configuration_that_can_not_be_read(user: Ftpc) -> None:
     (user.folder / ".config" / "ftpc").symlink_to("ftpc")  # which holds for root as well
     found = user.run("ls")
     said = "/.config/ftpc/server: which server was logged in to can not be read"
-    assert (4, True) == (found.status, said in found.err)
+    assert (4, True, 1) == (found.status, said in found.err, found.err.count("\n"))
+    for arguments in (["put", "--help"], ["ls", "--help"], ["logout", "--help"], ["jobs"], ["resume"]):
+        done = user.run(*arguments)
+        assert (0, "") == (done.status, done.err.replace("there is nothing to go on with\n", "")), done
+
+
+def test_configuration_that_is_not_needed(tmp_path: Path, user: Ftpc, guarded: Guarded, ftpc: Ftpc) -> None:
+    """Without what is remembered a server that is named and open to all is reached; of others one line says why."""
+    (user.folder / ".config").mkdir(exist_ok=True)
+    (user.folder / ".config" / "ftpc").symlink_to("ftpc")
+    done = user.run("ls", "--server", ftpc.server)
+    assert (0, "") == (done.status, done.err)
+    root = tmp_path / "root"
+    root.mkdir()
+    manage(root, "user", "add", "alice")
+    with ServerProcess(root) as plain:
+        found = user.run("ls", "--server", f"127.0.0.1:{plain.port}")
+    lines = [
+        ("one has to log in there, and what is remembered for that can not be read: ", found),
+        ("/credentials.json: ", user.run("ls", "--server", guarded.url)),
+        ("/known_servers: ", user.run("login", guarded.url, stdin=guarded.token.encode())),
+        ("/server: ", user.run("login", ftpc.server)),
+    ]
+    for said, found in lines:
+        assert (1, True) == (found.err.count("\n"), said in found.err), found
 
 
 @pytest.mark.parametrize(("rights", "listed", "put"), [("full", 0, 0), ("read-only", 0, 6), ("upload-only", 6, 0)])

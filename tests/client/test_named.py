@@ -459,6 +459,6 @@ def test_a_display_counts_the_files(ftpc: Ftpc) -> None:
         done = ftpc.run(
             "put", *names(20), "--progress", "plain", "--retries", "1", env={"FTPC_SERVER": through(ftpc, proxy)}
         )
-    [lost, *_] = [line for line in done.err.splitlines() if "connection lost, trying again" in line]
+    [lost, *_] = [line for line in done.err.splitlines() if "connection lost, try 1 of " in line]
     assert " of 9.8 KiB (" in lost
     assert " of 20 files done" in lost

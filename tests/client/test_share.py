@@ -1,7 +1,10 @@
 """`ftpc share`, and using what somebody else has shared, over TLS."""
 
 import json
+import re
+import signal
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +13,9 @@ import pytest
 import ftpc
 from ftpc.errors import AddressError
 from ftpc.share import ShareCode, parse_share
-from tests.client.command import Caller, Ftpc
-from tests.peer import ServerProcess, eventually, manage, served
+from tests.client.command import Caller, Ftpc, command
+from tests.client.support import content
+from tests.peer import PATIENCE_S, ServerProcess, eventually, manage, served
 
 PIN = "ab" * 32
 TOKEN = "ftk_0123456789_" + "A" * 43
@@ -166,6 +170,55 @@ def test_interrupted_share_remembers_no_secret(alice: Ftpc, bob: Ftpc) -> None:
     kept = [path for path in bob.folder.rglob("*") if stat.S_ISREG(path.lstat().st_mode)]
     assert kept
     assert [] == [path for path in kept if secret.encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "end", "more"),
+    [
+        (["put", "big"], "{folder}/big is not finished; {again} to go on", []),
+        (["put", "a", "big"], "\\d of 2 files (is|are) stored; {again} with --if-exists skip to go on",
+         ["--if-exists", "skip"]),
+        (["get", "-o", "one"], "{folder}/one is not finished; {again} to go on", []),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_interrupted_share_goes_on(tmp_path: Path, arguments: list[str], end: str, more: list[str]) -> None:
+    """Ctrl-C with a share code says what goes on with the rest, and not what the code was; and that does."""
+    root, folder = tmp_path / "root", tmp_path / "here"
+    (root / "place").mkdir(parents=True)
+    folder.mkdir()
+    manage(root, "user", "add", "alice")
+    token = manage(root, "token", "create", "alice")
+    with served(root, "--tls", "--limit-rate", "16M") as server:
+        assert server.process.stdout is not None
+        user = Ftpc("", folder, root)
+        assert 0 == user.run("login", server.process.stdout.readline().split("'")[1], stdin=token.encode()).status
+        is_put = arguments[0] == "put"
+        user.write("a")
+        (folder if is_put else root).joinpath("big").write_bytes(content(48_000_000))
+        code = share(user, *(("place", "--upload") if is_put else ("big",)))
+        with subprocess.Popen(
+            command(arguments[0], "--share", *arguments[1:], "--progress", "none"),
+            cwd=folder, env=user.environment(), stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+        ) as process:  # fmt: skip
+            assert process.stdin is not None
+            process.stdin.write(code)
+            process.stdin.flush()
+            places = (root / ".ftpd/partial", "*") if is_put else (folder, ".*.part")
+            eventually(lambda: written(*places) > 12_000_000, "a chunk is there")
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=PATIENCE_S)[1].decode()
+        assert 130 == process.returncode
+        line = end.format(folder=folder, again="give the same command and share code again")
+        assert re.fullmatch(f"ftpc: interrupted; .*\nftpc: {line}\n", said), said
+        done = user.run(arguments[0], "--share", *arguments[1:], *more, stdin=code)
+        assert 0 == done.status, done
+    assert content(48_000_000) == (root / "place/big" if is_put else folder / "one").read_bytes()
+
+
+def written(folder: Path, pattern: str) -> int:
+    """Count the bytes that have been written to files."""
+    return sum(path.stat().st_blocks * 512 for path in folder.glob(pattern))
 
 
 @pytest.mark.parametrize("verb", [("get", "x", "--server"), ("login",), ("ls", "--server")])

@@ -9,8 +9,8 @@ import pytest
 import ftpc
 from ftpc import ConnectionLostError, IfExists, IntegrityError, LocalNotFoundError, TreeFile
 from ftpc.client import Client
-from ftpc.transfer.loader import LOAD_FILES, Loader
-from ftpc.transfer.tree_upload import MOST_PENDING
+from ftpc.transfer.loader import LOAD_BYTES, LOAD_FILES, Loader
+from ftpc.transfer.tree_upload import MOST_PENDING, PENDING_BYTES
 from ftpc.transfer.walk import walk
 from ftpd.wire.limits import SMALL_FILE
 from tests.client.command import Ftpc
@@ -50,6 +50,22 @@ async def test_everything_arrives(service: Service, client: Client, folder: Path
     assert sorted(f"tree/{name}" for name in files) == sorted(file.remote for file in reported)
     for file in reported:
         assert (file.root, None) == ((await client.stat(file.remote)).root, file.error)
+
+
+async def test_what_is_not_answered_is_bounded(service: Service, proxy: Proxy, folder: Path) -> None:
+    """While a server does not answer no more bytes of small files are sent, and so kept, than are bounded."""
+    files = {f"{n}": content(SMALL_FILE, n % 8) for n in range(400)}
+    make(folder / "tree", files)
+    proxy.down.hold_at = 3000
+    async with connected(proxy.address) as client, connected(service.address) as other:
+        sending = asyncio.create_task(client.put_tree(folder / "tree"))
+        await proxy.down.held.wait()
+        await other.put_tree(folder / "tree", "other")  # time enough to send all
+        answered = 3000 // 100 * SMALL_FILE
+        assert proxy.up.count < PENDING_BYTES + LOAD_BYTES + answered + 100_000 < 400 * SMALL_FILE
+        proxy.down.go.set()
+        assert 400 == (await sending).files
+    assert files == all_in(service.root / "tree")
 
 
 @pytest.mark.parametrize(("remote", "place"), [(None, "tree"), ("", "."), ("x/y", "x/y"), ("/x/", "x")])

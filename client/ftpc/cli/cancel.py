@@ -3,6 +3,7 @@
 import asyncio
 from argparse import Namespace
 
+from ftpc.address import DEFAULT_SERVER
 from ftpc.cli.exits import Exit
 from ftpc.cli.options import new_parser
 from ftpc.cli.state import state_folder, trust_and_credentials
@@ -26,7 +27,7 @@ def make_parser(verb: str) -> Parser:
     )
     parser = new_parser(verb, description, EXAMPLES)
     parser.add_argument("ids", nargs="+", metavar="JOB", help="as ftpc jobs lists them")
-    parser.set_defaults(meets=False)
+    parser.set_defaults(meets=False, server=DEFAULT_SERVER)
     return parser
 
 

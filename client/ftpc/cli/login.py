@@ -4,7 +4,7 @@ import getpass
 from argparse import Namespace
 from pathlib import Path
 
-from ftpc.address import Address, parse_address
+from ftpc.address import DEFAULT_SERVER, Address, parse_address
 from ftpc.ask import ask_secret, can_ask, read_secret
 from ftpc.cli.exits import Exit
 from ftpc.cli.meet import meet
@@ -32,7 +32,7 @@ def make_parser(verb: str) -> Parser:
     parser.add_argument("url", metavar="URL", help="the server, with its pin if it has one")
     parser.add_argument("--user", default="", metavar="NAME", help="log in with the password of a user, not a token")
     parser.add_argument("--key", metavar="FILE", help="log in with a key of SSH (of --user, by default your own name)")
-    parser.set_defaults(meets=False)  # the server that is named, not the default one
+    parser.set_defaults(meets=False, server=DEFAULT_SERVER)  # the server that is named, not the default one
     return parser
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from ftpc.address import DEFAULT_SERVER, IS_ADDRESS
-from ftpc.cli.state import default_server
 from ftpc.connection import CONNECT_S, RETRIES, STALL_S, STREAMS
 from ftpd.arguments import Parser
 
@@ -38,7 +37,7 @@ def new_parser(verb: str, description: str, examples: str, *, help_options: Sequ
     parser.add_argument(
         "--server",
         metavar="HOST[:PORT]|URL",
-        default=os.environ.get("FTPC_SERVER") or default_server() or DEFAULT_SERVER,
+        default=os.environ.get("FTPC_SERVER"),
         help=f"the server (default: FTPC_SERVER in the environment, else that of ftpc login, else {DEFAULT_SERVER})",
     )
     parser.add_argument("--ca", metavar="FILE", help="who vouches for servers (certificates, PEM); then no pin counts")

@@ -3,6 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
+from ftpc.address import DEFAULT_SERVER
 from ftpc.cli.exits import Exit
 from ftpc.cli.get import tell_of_get
 from ftpc.cli.jobs import Outcome, pick_display, run_job
@@ -25,7 +26,7 @@ def make_parser(verb: str) -> Parser:
     add_jobs(parser)
     add_streams(parser)
     add_patience(parser)
-    parser.set_defaults(meets=False, repeats=False)  # every job knows its own server
+    parser.set_defaults(meets=False, repeats=False, server=DEFAULT_SERVER)  # every job knows its own server
     return parser
 
 

@@ -7,11 +7,13 @@ import os
 import signal
 from argparse import Namespace
 from collections.abc import Coroutine, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Protocol, TextIO, cast
 
+from ftpc.address import DEFAULT_SERVER
 from ftpc.cli.exits import Exit, exit_of
 from ftpc.cli.options import refuse_addresses
-from ftpc.cli.state import trust_and_credentials
+from ftpc.cli.state import config_folder, default_server, trust_and_credentials
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client, connect
 from ftpc.connection import STREAMS
@@ -38,15 +40,12 @@ def run_verb(module: str, verb: str, arguments: Sequence[str]) -> int:
     """Read the command line of a verb and run it. Returns the exit status."""
     code = cast("Verb", importlib.import_module(module))
     refuse_addresses(verb, arguments)
-    try:
-        parser = code.make_parser(verb)
-    except FtpcError as exc:  # what is remembered can not be read
-        Terminal().complain(exc)
-        return exit_of(exc)
+    parser = code.make_parser(verb)
     parser.refuse_unknown(arguments)
     args = parser.parse_args(arguments)
     terminal = Terminal(json=args.json, quiet=args.quiet, verbose=args.verbose)
     try:
+        args.server = args.server or default_server() or DEFAULT_SERVER
         status = asyncio.run(_interruptible(_connected(code, args, terminal), args, terminal))
         terminal.stdout.flush()
     except FtpcError as exc:
@@ -58,7 +57,7 @@ def run_verb(module: str, verb: str, arguments: Sequence[str]) -> int:
             return Exit.PIPE
         terminal.complain(LocalFileError(f"standard output: {exc.strerror or exc}"))
         return Exit.LOCAL
-    if status != Exit.OK and hasattr(args, "retries") and not getattr(args, "share", False):
+    if status != Exit.OK and hasattr(args, "retries"):
         from ftpc.cli.going_on import tell_how_to_go_on
 
         tell_how_to_go_on(status, args, terminal)
@@ -117,8 +116,19 @@ def _explained(error: FtpcError, client: Client, args: Namespace, *, is_known: b
     if getattr(args, "share", False):
         return "this share is over (used up, expired or revoked): ask for a new code"
     if not is_known:
-        return f"log in first: ftpc login {client.address}"
+        return _what_is_missing(client)
     return f"{error.message}; log in again: ftpc login {client.address}"
+
+
+def _what_is_missing(client: Client) -> str:
+    """Say what to do where nothing was shown to log in with."""
+    from ftpc.credentials import CredentialStore
+
+    try:
+        CredentialStore(config_folder()).get(str(client.address))
+    except LocalFileError as exc:
+        return f"one has to log in there, and what is remembered for that can not be read: {exc.message}"
+    return f"log in first: ftpc login {client.address}"
 
 
 def _trust_and_credentials(args: Namespace) -> "tuple[Trust | None, Credentials | None]":
@@ -126,6 +136,8 @@ def _trust_and_credentials(args: Namespace) -> "tuple[Trust | None, Credentials 
         from ftpc.cli.shared import ask_for_share
 
         return ask_for_share(args)
+    if not getattr(args, "meets", True):  # each of its servers in its turn, if any
+        return None, None
     return trust_and_credentials(args.server, args)
 
 
@@ -135,17 +147,16 @@ async def _interruptible(work: Coroutine[None, None, Exit], args: Namespace, ter
     task = loop.create_task(work)
     received: list[int] = []
 
-    def act(number: int) -> None:
+    def act(number: int, _: FrameType | None) -> None:
         if received:
             if terminal.can_draw:
                 os.write(2, b"\x1b[?25h")  # the cursor, which the bars had hidden
             os._exit(128 + number)
         received.append(number)
-        task.cancel()
+        loop.call_soon_threadsafe(task.cancel)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows
-            loop.add_signal_handler(number, act, number)
+    # Not by the loop: when it closes it would leave those of Python, which show tracebacks.
+    before = {number: signal.signal(number, act) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return await task
     except asyncio.CancelledError:
@@ -154,3 +165,6 @@ async def _interruptible(work: Coroutine[None, None, Exit], args: Namespace, ter
         moves = hasattr(args, "retries")
         terminal.say("ftpc: interrupted" + ("; nothing half done is visible on either side" if moves else ""))
         return Exit(128 + received[0])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -59,12 +59,19 @@ def default_server() -> str | None:
 
 
 def remember_server(address: "Address") -> None:
-    """Make a server the default."""
-    folder = config_folder()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make a server the default.
+
+    Raises:
+        LocalFileError: that can not be written down.
+    """
+    from ftpc.files import local_errors
+
+    file = config_folder() / "server"
     suffix = f"/{address.folder}" if address.folder else ""
     scheme = "" if address.is_encrypted else "ftpd://"
-    (folder / "server").write_text(f"{scheme}{address}{suffix}\n", encoding="utf-8")
+    with local_errors(file):
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.write_text(f"{scheme}{address}{suffix}\n", encoding="utf-8")
 
 
 def forget_server(address: "Address") -> None:

@@ -3,6 +3,7 @@
 import time
 from argparse import Namespace
 
+from ftpc.address import DEFAULT_SERVER
 from ftpc.cli.exits import Exit
 from ftpc.cli.options import new_parser
 from ftpc.cli.state import state_folder
@@ -25,7 +26,7 @@ EXAMPLES = """\
 def make_parser(verb: str) -> Parser:
     """Make the parser of its command line."""
     parser = new_parser(verb, "List the transfers that were broken off on this machine.", EXAMPLES)
-    parser.set_defaults(meets=False)
+    parser.set_defaults(meets=False, server=DEFAULT_SERVER)
     return parser
 
 

@@ -13,7 +13,7 @@ from ftpc.progress import Item, Phase, Progress, shown
 from ftpc.results import GetResult
 from ftpc.transfer.download import Download, Shown, download
 from ftpc.transfer.plan import Streams
-from ftpc.transfer.retry import persist
+from ftpc.transfer.retry import go_on, persist
 from ftpd.wire.messages import Content, Get
 
 
@@ -31,6 +31,7 @@ async def get_range(pool: Pool, request: Get, target: Path, progress: Progress, 
 
     async def attempt() -> Content:
         async with pool.lend() as connection:
+            go_on(item, progress)
             item.restarted = item.restarted or bool(item.done)
             return await download(connection, request, partial, Shown(item, progress))
 
@@ -65,6 +66,7 @@ async def _persist(pool: Pool, partial: Partial, memory: Memory, view: Shown, *,
 
     async def attempt() -> Content:
         async with pool.lend() as connection:
+            go_on(view.item, view.progress)
             return await run(connection)
 
     done = False

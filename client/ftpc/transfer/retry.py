@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ from ftpc.errors import (
     RefusedError,
     TurnedAwayError,
 )
-from ftpc.progress import Item, Phase, Progress
+from ftpc.progress import Item, Phase, Progress, Retry
 from ftpd.wire.errors import ErrorCode
 
 FIRST_WAIT_S = 0.25
@@ -34,6 +35,7 @@ async def persist(attempt: Callable[[], Awaitable[T]], retries: int, item: Item,
     """Try until it works, fails for good, or has failed `retries` times in a row without any progress.
 
     The first try has to reach the server: nobody waits for minutes to hear of a wrong address. Cancelling is safe.
+    From a break on the item counts as waiting until a try says that it goes on.
 
     Raises:
         FtpcError: the last error, if it is not temporary or there were too many.
@@ -42,7 +44,7 @@ async def persist(attempt: Callable[[], Awaitable[T]], retries: int, item: Item,
     has_met = False
     while True:
         try:
-            return await attempt()
+            result = await attempt()
         except TurnedAwayError:
             continue  # nothing was tried: the next connection is one of those that go on
         except FtpcError as exc:
@@ -53,13 +55,23 @@ async def persist(attempt: Callable[[], Awaitable[T]], retries: int, item: Item,
                 most, failures = item.done, 0
             failures += 1
             reason = exc.message if isinstance(exc, RefusedError) else ""
-            if failures > (min(retries, FEW) if isinstance(exc, (ProtocolError, DamagedError)) else retries):
+            tries = min(retries, FEW) if isinstance(exc, (ProtocolError, DamagedError)) else retries
+            if failures > tries:
                 raise
-        item.phase, item.reason = Phase.WAITING, reason
-        progress.update(item)
+        else:
+            item.go_on()
+            return result
         longest = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (failures - 1))
-        await asyncio.sleep(longest * random.uniform(0.5, 1))  # noqa: S311 (so that not all come back at once)
-        item.phase = phase
+        wait_s = longest * random.uniform(0.5, 1)  # noqa: S311 (so that not all come back at once)
+        item.wait(Retry(failures, tries, time.monotonic() + wait_s, phase, reason))
+        progress.update(item)
+        await asyncio.sleep(wait_s)
+
+
+def go_on(item: Item, progress: Progress) -> None:
+    """Show that there is a connection, if there was none."""
+    if item.phase is Phase.WAITING:
+        item.go_on()
         progress.update(item)
 
 

@@ -39,6 +39,7 @@ class Tally:
     def take(self, file: TreeFile) -> None:
         """Take note of a file that is done, or can not be."""
         self.result.add(file)
+        self.item.go_on()
         if self.item.contents is not None and file.left_out is None and not file.is_folder:
             self.item.contents.done += 1
             self.item.contents.skipped += file.skipped or file.error is not None

@@ -18,11 +18,12 @@ from ftpc.results import Objection, PutResult, TreeFile, TreeResult
 from ftpc.transfer.loader import Load, Loader, Sent, failed
 from ftpc.transfer.preflight import Scout
 from ftpc.transfer.repeat import Probe, Question, Repeat
-from ftpc.transfer.retry import is_temporary, persist
+from ftpc.transfer.retry import go_on, is_temporary, persist
 from ftpc.transfer.shipment import MISHEARD
 from ftpc.transfer.tasks import Tally, errors_of_a_group
 from ftpc.transfer.walk import Local
 from ftpd.wire.errors import ErrorCode
+from ftpd.wire.limits import MIB
 from ftpd.wire.messages import IfExists, Made, Reply, Stored
 
 MOST_LARGE = 8
@@ -32,7 +33,10 @@ MOST_REPLIES = 256
 """Replies that are read at once."""
 
 MOST_PENDING = 1024
-"""Files that are sent or asked about and not answered: they are kept in memory, to be sent again after a break."""
+PENDING_BYTES = 8 * MIB
+"""Files that are sent or asked about and not answered: they are kept in memory, to be sent again after a break. Their
+bytes are twice what a connection can have on its way where the kernel is as Linux comes (a send buffer of 4 MiB), so
+that a long path is as full as it can be while the server stores as much again."""
 
 NO_FOLDERS = "a folder without files, and the server is too old to make it"
 
@@ -60,6 +64,8 @@ class TreeUpload:
         self._repeat = repeat
         self._pending: deque[Sent | Question | Probe] = deque()
         """What has been sent and not been answered."""
+        self._pending_bytes = 0
+        """Those of the files in it, as they are kept."""
         self._asked = 0
         """Files in those questions."""
         self._other: list[Sent] = []
@@ -86,6 +92,7 @@ class TreeUpload:
 
         async def attempt() -> None:
             async with self._pool.lend() as connection:
+                go_on(self._tally.item, self._tally.progress)
                 await self._send_small(connection, large)
             while self._large:
                 await self._room_again.wait()
@@ -151,6 +158,7 @@ class TreeUpload:
         questions = self._repeat.ask(files, was_sent=True)
         self._asked += len(files)
         self._pending = deque([*questions, *rest])
+        self._pending_bytes = sum(map(_weight, self._pending))
         if self._pending:
             await self._write(connection, [*self._pending])
         # On a long path the answers are not waited for: what is sent before they come costs less than a round trip.
@@ -167,7 +175,7 @@ class TreeUpload:
         if sent := self._other:
             self._other = []
             await self._post(connection, sent)
-        elif len(self._pending) + self._asked >= MOST_PENDING or (self._has_begun and not self._repeat.is_heard):
+        elif self._is_full or (self._has_begun and not self._repeat.is_heard):
             await self._change()
         else:
             await self._read_on()
@@ -177,6 +185,10 @@ class TreeUpload:
                 return bool(self._asked or self._other)
             await self._send_load(connection)
         return True
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._pending) + self._asked >= MOST_PENDING or self._pending_bytes >= PENDING_BYTES
 
     async def _send_load(self, connection: Connection) -> None:
         assert self._load is not None
@@ -192,6 +204,7 @@ class TreeUpload:
 
     async def _post(self, connection: Connection, sent: Sequence[Sent | Question]) -> None:
         self._pending += sent
+        self._pending_bytes += sum(map(_weight, sent))
         self._changed.set()
         await self._write(connection, sent)
 
@@ -275,7 +288,7 @@ class TreeUpload:
             if isinstance(reply, RefusedError) and _is_of_connection(reply, pending):
                 raise reply  # the file stays pending
             if isinstance(pending, Sent):
-                self._pending.popleft()
+                self._answered()
                 if self._is_for_itself(pending, reply):
                     self._large.append(pending.local)  # which tries again, by itself
                     self._room_again.set()
@@ -283,11 +296,14 @@ class TreeUpload:
                     yield self._judge(pending, reply)
             elif isinstance(pending, Question):
                 there = self._take_answer(pending, reply)
-                self._pending.popleft()
+                self._answered()
                 yield from there
             else:
-                self._pending.popleft()
+                self._answered()
                 self._repeat.hear(reply)
+
+    def _answered(self) -> None:
+        self._pending_bytes -= _weight(self._pending.popleft())
 
     def _take_answer(self, question: Question, reply: Reply | RefusedError) -> list[TreeFile]:
         there, other = self._repeat.judge(question, reply)
@@ -328,6 +344,11 @@ class TreeUpload:
     async def _change(self) -> None:
         self._changed.clear()
         await self._changed.wait()
+
+
+def _weight(one: Sent | Question | Probe) -> int:
+    """Give the bytes that are kept for what was sent."""
+    return sum(len(file.frame) for file in one.files) if isinstance(one, Question) else len(one.frame)
 
 
 def _parted(pending: Iterable[Sent | Question | Probe]) -> tuple[list[Sent], deque[Sent | Question | Probe]]:

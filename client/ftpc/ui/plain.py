@@ -3,7 +3,7 @@
 import time
 from typing import TextIO
 
-from ftpc.progress import Item, Phase
+from ftpc.progress import Item, Phase, Retry
 from ftpc.ui.base import Display
 from ftpc.ui.rate import Rate
 from ftpc.ui.text import rate_text, safe_text
@@ -14,13 +14,13 @@ EVERY_S = 5.0
 
 
 class PlainDisplay(Display):
-    """A line every few seconds, as long as something happens; and one when a connection is lost, or back."""
+    """A line every few seconds, as long as something happens; and one for each try after a break, and its success."""
 
     def __init__(self, stream: TextIO, every_s: float = EVERY_S) -> None:
         super().__init__()
         self._stream = stream
         self._every_s = every_s
-        self._waiting: list[Item] = []
+        self._retries: dict[Item, Retry | None] = {}
         self._last = time.monotonic()
         self._rate = Rate(self._last, 0)
 
@@ -29,10 +29,7 @@ class PlainDisplay(Display):
         now = time.monotonic()
         if self.begins_anew(item):
             self._rate = Rate(now, self.moved)
-        has_changed = (item.phase is Phase.WAITING) != (item in self._waiting)
-        if has_changed:
-            (self._waiting.remove if item in self._waiting else self._waiting.append)(item)
-        if now - self._last < self._every_s and not has_changed:
+        if not self._is_news(item) and now - self._last < self._every_s:
             return
         self._last = now
         whole = self.total
@@ -43,6 +40,18 @@ class PlainDisplay(Display):
         files = f"{self.files_done:,} of {self.files_text} files done"
         line = f"{size_text(self.done)}{total}{share}, {rate}, {files}, {safe_text(item.state)}: {safe_text(item.name)}"
         print(line, file=self._stream, flush=True)
+
+    def stop(self, item: Item) -> None:
+        """See `Progress.stop`."""
+        super().stop(item)
+        self._retries.pop(item, None)
+
+    def _is_news(self, item: Item) -> bool:
+        """Tell whether it waits for another try than when it was last looked at, or does not wait any more."""
+        retry = item.retry if item.phase is Phase.WAITING else None
+        is_news = self._retries.get(item) is not retry
+        self._retries[item] = retry
+        return is_news
 
     def _percent(self, whole: int) -> int:
         """Of the bytes, rounded down; all are done when all files are."""
