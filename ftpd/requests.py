@@ -14,7 +14,7 @@ from ftpd.payload.channel import Channel
 from ftpd.payload.receive import PayloadReader, is_crowded
 from ftpd.wire.errors import BadFrameError, ErrorCode, FtpdError
 from ftpd.wire.frames import Header, decode_header, find_frame
-from ftpd.wire.limits import MAX_HEADER
+from ftpd.wire.limits import MAX_HEADER, SMALL_FILE
 from ftpd.wire.messages import Put, Request, payload_size_of
 
 FIRST_FRAME_S = 30.0
@@ -193,8 +193,11 @@ def _whole_get(data: bytes, place: int) -> tuple[Header, int] | None:
 
 
 def is_whole_get(header: Header) -> bool:
-    """Tell whether a request is for a file from its beginning to its end."""
-    return header.get("cmd") == "get" and not header.keys() & {"offset", "length", "resume", "if_root"}
+    """Tell whether a request is for a file from its beginning to its end, if that is small."""
+    if header.get("cmd") != "get" or header.keys() & {"offset", "resume", "if_root"}:
+        return False
+    length = header.get("length", SMALL_FILE)
+    return isinstance(length, int) and length >= SMALL_FILE
 
 
 def find_command(header: Header) -> Command[Request] | None:

@@ -377,6 +377,53 @@ class Client:
         async with shown(item, progress):
             return await download.run()
 
+    async def get_many(
+        self,
+        files: Iterable[tuple[str, str]],
+        *,
+        preserve: bool = False,
+        progress: Progress | None = None,
+        report: Callable[[TreeFile], None] | None = None,
+    ) -> TreeResult:
+        """Download files, small ones without waiting for each other. When this returns, they are there.
+
+        A file that can not be fetched or stored does not keep the others from it. Cancelling is safe: what was reported
+        is stored, of the rest some may be.
+
+        Args:
+            files: names on the server, and the local files that they become. Missing folders are made.
+            preserve: keep modification times and modes.
+            progress: is told how it goes: of each small file when it is over, and of all of them as an item that does
+                not count.
+            report: is told what became of each file.
+
+        Raises:
+            FtpcError: the connection is lost for good. What was not reported is not stored.
+        """
+        from pathlib import Path
+
+        from ftpc.transfer.saving import Wanted
+        from ftpc.transfer.tasks import TallyOfNamed
+        from ftpc.transfer.tree_download import UNKNOWN, TreeDownload
+
+        progress = progress or NoProgress()
+        prefix = self.remote_folder("")
+        tally = TallyOfNamed(Item(str(self.address), None, Phase.RECEIVING, counts=False), progress, report)
+
+        async def get_large(full_name: str, local: str) -> GetResult:
+            return await self.get(full_name.removeprefix(prefix), Path(local), preserve=preserve, progress=progress)
+
+        def named() -> Iterator[Wanted]:
+            for remote, local in files:
+                try:
+                    yield Wanted(self.remote_name(remote), local, UNKNOWN)
+                except RemoteNameError as exc:
+                    tally.take_small([TreeFile(local, remote, 0, error=exc)])
+
+        download = TreeDownload(named(), self._pool, get_large, tally, preserve=preserve)
+        async with shown(tally.item, progress):
+            return await download.run()
+
     def ls(self, folder: str = "", *, long: bool = False) -> "Listing":
         """List a folder: `async for entry in client.ls()`. With `long`, entries have size, time and mode."""
         return Listing(self._pool, self.remote_folder(folder), long=long)

@@ -63,8 +63,8 @@ class State(NamedTuple):
 class LocalSource(FileSource):
     """A regular local file that is sent."""
 
-    def __init__(self, path: Path, workers: Workers) -> None:
-        """Open the file.
+    def __init__(self, path: Path, workers: Workers, *, follows: bool = True) -> None:
+        """Open the file; with `follows` also what a symbolic link leads to.
 
         Raises:
             FtpcError: it is not there, not readable, or not a regular file.
@@ -72,7 +72,8 @@ class LocalSource(FileSource):
         self.path = path
         with local_errors(path):
             # Not blocking: a FIFO without a writer would keep us waiting for ever.
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+            flags = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)
+            fd = os.open(path, flags if follows else flags | getattr(os, "O_NOFOLLOW", 0))
             found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             os.close(fd)
@@ -219,13 +220,7 @@ class Partial(FileSink):
         self.size: int | None = None
         """How long it is to be, where a first try may have written more."""
         with local_errors(target):
-            if target.exists() and not target.is_file():  # renaming over /dev/null would be the end of it
-                what = (
-                    "a folder; get -r fetches folders"
-                    if target.is_dir()
-                    else "no regular file; -o - writes to standard output"
-                )
-                raise LocalFileError(f"{target}: it is {what}")
+            refuse_irregular(target)
             if not target.parent.exists():
                 raise LocalNotFoundError(f"{target.parent}: there is no such folder here")
             fd = os.open(self.path, os.O_CREAT | os.O_EXCL | _PARTIAL, 0o666)
@@ -298,6 +293,28 @@ class Partial(FileSink):
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def refuse_path(name: str) -> None:
+    r"""Make sure that a name of a remote file is one here too, and no path: `..\x` or `C:x` on Windows.
+
+    Raises:
+        LocalFileError: it is not possible here.
+    """
+    if os.path.basename(name) != name or os.path.splitdrive(name)[0]:  # noqa: PTH119 (there may be thousands)
+        raise LocalFileError(f"{name}: that name is not possible here; say where it is to go")
+
+
+def refuse_irregular(target: str | os.PathLike[str]) -> None:
+    """Make sure that a download may take a name: renaming over /dev/null would be the end of it.
+
+    Raises:
+        LocalFileError: it is a folder, or no regular file.
+    """
+    if os.path.exists(target) and not os.path.isfile(target):  # noqa: PTH110, PTH113 (paths of many are strings)
+        is_folder = os.path.isdir(target)  # noqa: PTH112
+        what = "a folder; get -r fetches folders" if is_folder else "no regular file; -o - writes to standard output"
+        raise LocalFileError(f"{os.fspath(target)}: it is {what}")
 
 
 class PipeSink:

@@ -48,14 +48,20 @@ class TreeFile(NamedTuple):
     error: "FtpcError | None" = None
     """Why it was not stored. The others were not affected."""
     resumed: int = 0
-    """Bytes of it that the server had already."""
+    """Bytes of it that were there already."""
     left_out: str | None = None
     """Why it is none that could be stored: a symbolic link, a FIFO; a folder, for a server that makes none."""
     is_folder: bool = False
+    mtime: float | None = None
+    """Of the remote file, if it was fetched."""
+    restarted: bool = False
+    repaired: int = 0
+    lost: bool = False
+    """As in `GetResult`, of a file that was fetched by itself."""
 
     @property
     def identical(self) -> bool:
-        """Whether it was skipped because the server has the very same content under that name."""
+        """Whether it was skipped because the other side has the very same content under that name."""
         return self.skipped and self.root is not None
 
 
@@ -65,7 +71,7 @@ class TreeResult:
     def __init__(self) -> None:
         self.files = self.size = self.skipped = self.resumed = 0
         self.identical = self.identical_size = 0
-        """Those of the skipped that the server has already, the same to the last byte; and their bytes."""
+        """Those of the skipped that are there already, the same to the last byte; and their bytes."""
         self.errors: list[FtpcError] = []
         """One for each file that failed."""
         self.is_ended = False
@@ -110,3 +116,7 @@ class GetResult(NamedTuple):
     """Chunks that arrived damaged and were sent again."""
     lost: bool = False
     """Whether it was begun afresh because what was here of it is gone."""
+    root: str | None = None
+    """The root digest; None of a range or a stream."""
+    identical: bool = False
+    """Whether it was not fetched because it is here already, the same to the last byte."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 PIECE = 2**20
 """Bytes that are passed on at once."""
@@ -31,6 +31,8 @@ class Line:
         """Set it to let the line go on."""
         self.turns = 0
         """How often something was passed on after something had come the other way: no more round trips than that."""
+        self.watch: Callable[[bytes], object] = lambda _: None
+        """Is given all that is passed on."""
         self.other = self
         """The other direction."""
         self._is_turned = False
@@ -55,6 +57,7 @@ class Line:
                     piece[0] ^= self.flip_mask
                 writer.write(piece)
                 await writer.drain()
+                self.watch(bytes(piece))
                 self.count += len(piece)
                 self.shares[place] += len(piece)
                 self.moved.set()

@@ -106,10 +106,14 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def connected(
-    address: str, retries: int = 0, trust: Trust | None = None, credentials: Credentials | None = None
+    address: str,
+    retries: int = 0,
+    trust: Trust | None = None,
+    credentials: Credentials | None = None,
+    jobs: Path | None = None,
 ) -> AsyncIterator[Client]:
     """Give a client of the server at an address; unless told otherwise it takes every break for the end."""
-    async with ftpc.connect(address, retries=retries, trust=trust, credentials=credentials) as client:
+    async with ftpc.connect(address, retries=retries, trust=trust, credentials=credentials, jobs=jobs) as client:
         yield client
 
 

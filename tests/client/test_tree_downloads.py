@@ -10,14 +10,13 @@ from blake3 import blake3
 from ftpc import RefusedError
 from ftpc.client import Client
 from ftpc.transfer import tree_download
+from ftpc.transfer.listings import PAGES_AHEAD, inside
 from ftpc.transfer.saving import Arrived, Saver
 from ftpc.transfer.tree_download import (
     BATCH_FILES,
     MOST_LARGE,
     MOST_PENDING,
-    PAGES_AHEAD,
     PENDING_BYTES,
-    TreeDownload,
 )
 from ftpd.wire.limits import MIB, PAGE_ENTRIES, SMALL_FILE
 from ftpd.wire.messages import Entry
@@ -93,8 +92,7 @@ async def test_batches_are_bounded(
 
 async def test_files_that_have_grown(service: Service, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that are larger than they were when they were listed come whole, however large they are by now."""
-    real = TreeDownload._sort
-    monkeypatch.setattr(TreeDownload, "_sort", lambda self, wanted, entry: real(self, wanted, _shrunk(entry)))
+    monkeypatch.setattr(tree_download, "inside", lambda folder, entry: inside(folder, _shrunk(entry)))
     files = {f"{n}": content(n) for n in (0, 5, SMALL_FILE, 100_000, 9 * MIB, 20 * MIB)}
     files |= {f"small/{n}": content(n) for n in range(200)}
     make(service.root / "tree", files)

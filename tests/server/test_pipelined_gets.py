@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from ftpd.requests import is_whole_get
 from tests.peer import Peer, ServerProcess, eventually, frame, raw_frame
 from tests.server.test_pipelined_chunks import sending
 from tests.server.tree import tree_of
@@ -121,6 +122,37 @@ def test_all_kinds_of_refusals(server: ServerProcess, peer: Peer) -> None:
     assert [*range(19)] == [reply.header["id"] for reply in replies]
     assert [*parts.values()] == codes(replies)
     assert (b"a", b"b", b"", b"l" * (SMALL + 1), b"z") == tuple(replies[n].data for n in (0, 12, 14, 16, 18))
+
+
+def test_a_length_that_no_small_file_exceeds(server: ServerProcess, peer: Peer) -> None:
+    """Small files come together also if their beginning was asked for, and of a large one nothing but that comes."""
+    files = {"a": b"a", "full": b"f" * SMALL, "large": b"l" * (SMALL + 1), "z": b""}
+    fill(server.root / "length", files)
+    wrong = [ask("length/a", length=length) for length in (True, "1", 65536.0)]
+    with sending(peer, *(ask(f"length/{name}", length=SMALL + n) for name in files for n in (0, 1)), *wrong):
+        replies = read(peer, 11)
+    assert [data[: SMALL + n] for data in files.values() for n in (0, 1)] == [reply.data for reply in replies[:8]]
+    assert [False] * 4 + [True] * 2 + [False] * 2 == [reply.header["trailer"] for reply in replies[:8]]
+    assert ["bad_request"] * 3 == codes(replies[8:])
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({}, True),
+        ({"length": SMALL}, True),
+        ({"length": 2**40}, True),
+        ({"length": SMALL - 1}, False),
+        ({"length": True}, False),
+        ({"length": "65536"}, False),
+        ({"offset": 0, "length": SMALL}, False),
+        ({"resume": True}, False),
+        ({"if_root": "0" * 64}, False),
+    ],
+)
+def test_what_is_taken_together(keys: dict[str, object], *, expected: bool) -> None:
+    """Requests that want all of any small file are taken together; others one by one."""
+    assert expected == is_whole_get({"cmd": "get", "filename": "a", **keys})  # type: ignore[dict-item]
 
 
 def test_an_id_that_is_none(server: ServerProcess, peer: Peer) -> None:

@@ -1,6 +1,7 @@
 """`ftpc get`: download files, or to standard output."""
 
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from ftpc.cli.exits import Exit
@@ -14,12 +15,13 @@ from ftpc.cli.options import (
     new_parser,
     refuse_twins,
 )
-from ftpc.cli.patterns import hint_at_patterns
+from ftpc.cli.patterns import hinted
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpc.errors import FtpcError, LocalFileError, RefusedError
+from ftpc.files import refuse_path
 from ftpc.progress import Progress
-from ftpc.results import GetResult, TreeFile
+from ftpc.results import GetResult, TreeFile, TreeResult
 from ftpc.ui.text import count_text
 from ftpd.amounts import size_text
 from ftpd.arguments import Parser
@@ -58,71 +60,130 @@ def make_parser(verb: str) -> Parser:
 
 async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     """Download."""
-    if not args.remotes:
-        make_parser("get").error("say what; or --share, to get what somebody has shared")
     remotes: list[str] = args.remotes
     to_stdout = args.output == "-"
     args.recursive = args.recursive or (args.share and not to_stdout)  # nobody has said what was shared
-    if not args.recursive and (dots := [remote for remote in remotes if remote.rstrip("/") in {".", ".."}]):
-        make_parser("get").error(f"{dots[0]} is no remote file; -o {dots[0]} says where files go")
-    if to_stdout and terminal.json:
-        make_parser("get").error("--json and -o - both want standard output")
-    if to_stdout and args.recursive:
-        make_parser("get").error("folders can not go to standard output")
+    _check(args, to_stdout=to_stdout)
     if to_stdout and len(remotes) > 1:
         args.jobs = 1  # one after the other, in the order in which they were named
     folder = Path(args.output or ".")
     goes_into = len(remotes) > 1 or str(args.output).endswith("/") or folder.name in {"", ".."}
     if goes_into and not to_stdout:
         _make_folder(folder)
-        refuse_twins("get", [remote.rstrip("/").rpartition("/")[2] for remote in remotes], remotes)
+        refuse_twins("get", [_own_name(remote) for remote in remotes], remotes)
     display = pick_display(args.progress, terminal)
     display.expect(len(remotes), None)
+    together = len(remotes) > 1 and not to_stdout
+    found: list[str | None] = []
 
-    async def get(remote: str, progress: Progress) -> Outcome:
-        with hint_at_patterns(remote):
-            if args.recursive and (await client.stat(remote)).type is EntryType.DIRECTORY:
+    async def get(remote: str | None, progress: Progress) -> Outcome:
+        if remote is None:
+            outcome, folders = await _get_named(remotes, folder, args, client, terminal, progress)
+            found.extend(folders)
+            return outcome
+        try:
+            if args.recursive and (together or (await client.stat(remote)).type is EntryType.DIRECTORY):
                 # Whether the folder is there makes no difference: the same command goes on with what it has begun.
-                local = folder / remote.rstrip("/").rpartition("/")[2] if goes_into else folder
+                local = folder / _own_name(remote) if goes_into else folder
                 _refuse_file(local)
                 return await _get_tree(remote, local, args, client, terminal, progress)
-            target = terminal.stdout.fileno() if to_stdout else folder
-            return await _get_file(remote, target, args, client, terminal, progress)
+            result = await client.get(
+                remote, terminal.stdout.fileno() if to_stdout else folder, preserve=args.preserve, progress=progress
+            )
+        except RefusedError as exc:
+            raise _explained(exc, remote) from exc
+        tell_of_get(remote, result, client, terminal)
+        return Outcome.of_get(result)
 
-    return await run_job(remotes, get, args.jobs, terminal, display)
+    return await run_job([None] if together else remotes, get, args.jobs, terminal, display, found)
 
 
-async def _get_file(
-    remote: str, target: Path | int, args: Namespace, client: Client, terminal: Terminal, progress: Progress
-) -> Outcome:
+def _check(args: Namespace, *, to_stdout: bool) -> None:
+    """End with a usage error if what is asked for makes no sense."""
+    if not args.remotes:
+        make_parser("get").error("say what; or --share, to get what somebody has shared")
+    if not args.recursive and (dots := [remote for remote in args.remotes if remote.rstrip("/") in {".", ".."}]):
+        make_parser("get").error(f"{dots[0]} is no remote file; -o {dots[0]} says where files go")
+    if to_stdout and args.json:
+        make_parser("get").error("--json and -o - both want standard output")
+    if to_stdout and args.recursive:
+        make_parser("get").error("folders can not go to standard output")
+
+
+async def _get_named(
+    remotes: Sequence[str], folder: Path, args: Namespace, client: Client, terminal: Terminal, progress: Progress
+) -> tuple[Outcome, list[str]]:
+    """Download files by their names into a folder; with -r, give those that turn out to be folders.
+
+    What ends them ends each that is not done.
+    """
+    folders = [remote for remote in remotes if args.recursive and not remote.strip("/.")]  # the one of the address
+    left: dict[str, str] = {}
+    errors: list[tuple[str | None, FtpcError]] = []
+    done = TreeResult()
+    for remote in (remote for remote in remotes if remote not in folders):
+        try:
+            refuse_path(_own_name(remote))
+            left[str(folder / _own_name(remote))] = remote
+        except LocalFileError as exc:
+            errors.append((remote, exc))
+
+    def report(file: TreeFile) -> None:
+        remote = left.pop(file.local)
+        if file.error is None:
+            done.add(file)
+            tell_of_get(remote, file, client, terminal, is_alone=False)
+        elif args.recursive and file.is_folder:
+            folders.append(remote)
+        else:
+            errors.append((remote, _explained(file.error, remote)))
+
     try:
-        result = await client.get(remote, target, preserve=args.preserve, progress=progress)
-    except RefusedError as exc:
-        if exc.code == ErrorCode.IS_DIRECTORY:
-            raise RefusedError(exc.code, f"{exc.message}; get -r fetches folders", exc.facts) from exc
-        raise
-    tell_of_get(remote, result, client, terminal)
-    return Outcome(result.size, resumed=result.resumed)
+        files = [(remote, local) for local, remote in left.items()]
+        await client.get_many(files, preserve=args.preserve, progress=progress, report=report)
+    except FtpcError as exc:
+        errors += [(remote, exc) for remote in left.values()]
+    return Outcome.of_many(done, errors), folders
 
 
-def tell_of_get(remote: str, result: GetResult, client: Client, terminal: Terminal) -> None:
-    """Say what became of a download."""
+def _own_name(remote: str) -> str:
+    return remote.rstrip("/").rpartition("/")[2]
+
+
+def _explained(error: FtpcError, remote: str) -> FtpcError:
+    """Give an error with what helps."""
+    if isinstance(error, RefusedError) and error.code == ErrorCode.IS_DIRECTORY:
+        return RefusedError(error.code, f"{error.message}; get -r fetches folders", error.facts)
+    return hinted(error, remote)
+
+
+def tell_of_get(
+    remote: str, file: GetResult | TreeFile, client: Client, terminal: Terminal, *, is_alone: bool = True
+) -> None:
+    """Say what became of a download. That it is here already is left to the summary, unless it is alone."""
     terminal.stored += 1
     if terminal.json:
-        fields = {"remote": remote, "local": str(result.local), "size": result.size, "mtime": result.mtime}
-        more = {"resumed": result.resumed, "repaired": result.repaired, "restarted": result.restarted}
-        terminal.json_data(event="done", **fields, **more)
+        keys = ("size", "mtime", "resumed", "repaired", "restarted", "lost", "identical")
+        fields = {key: getattr(file, key) for key in keys}
+        terminal.json_data(event="done", remote=remote, local=str(file.local), **fields)
         return
-    if terminal.verbose:
-        terminal.say(f"{client.address}/{remote} -> {result.local or 'standard output'}, {result.size} bytes")
-    if result.lost:
+    if file.identical:
+        if is_alone or terminal.verbose:
+            terminal.say(_here_already(str(file.local)))
+    elif terminal.verbose:
+        terminal.say(f"{client.address}/{remote} -> {file.local or 'standard output'}, {file.size} bytes")
+    if file.lost:
         terminal.say(f"{remote}: what was here of it after a break is gone: begun afresh")
-    elif result.restarted:
+    elif file.restarted:
         terminal.say(f"{remote}: after a break nobody could tell whether it was still the same: begun afresh")
-    if result.resumed:
-        terminal.say(f"{remote}: {size_text(result.resumed)} of it were here already")
-    if result.repaired:
-        terminal.say(f"{remote}: {count_text(result.repaired, 'chunk')} arrived damaged and were fetched again")
+    if file.resumed:
+        terminal.say(f"{remote}: {size_text(file.resumed)} of it were here already")
+    if file.repaired:
+        terminal.say(f"{remote}: {count_text(file.repaired, 'chunk')} arrived damaged and were fetched again")
+
+
+def _here_already(local: str) -> str:
+    return f"{local}: it is here already, the same to the last byte"
 
 
 async def _get_tree(
@@ -139,7 +200,10 @@ async def _get_tree(
         if file.error is None:
             terminal.stored += 1
         if file.error is None and terminal.json:
-            terminal.json_data(event="done", remote=file.remote, local=file.local, size=file.size)
+            keys = ("remote", "local", "size", "identical")
+            terminal.json_data(event="done", **{key: getattr(file, key) for key in keys})
+        elif file.identical and terminal.verbose:
+            terminal.say(_here_already(file.local))
         elif file.error is None and terminal.verbose:
             terminal.say(f"{client.address}/{file.remote} -> {file.local}, {file.size} bytes")
 

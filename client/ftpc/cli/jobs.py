@@ -3,13 +3,13 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import NamedTuple, Self, TypeVar
 
 from ftpc.cli.exits import Exit, exit_of_all
 from ftpc.cli.terminal import Terminal
 from ftpc.errors import FtpcError, PipeClosedError
-from ftpc.results import Objection, PutResult, TreeResult
+from ftpc.results import GetResult, Objection, PutResult, TreeResult
 from ftpc.ui.base import Display
 from ftpc.ui.text import count_text, rate_text, seconds_text
 from ftpd.amounts import size_text
@@ -38,6 +38,13 @@ class Outcome(NamedTuple):
     """What is to be said after the errors."""
 
     @classmethod
+    def of_get(cls, result: GetResult) -> Self:
+        """Give that of one file."""
+        if result.identical:
+            return cls(files=0, skipped=1, identical=1, identical_size=result.size)
+        return cls(result.size, resumed=result.resumed)
+
+    @classmethod
     def of_put(cls, result: PutResult) -> Self:
         """Give that of one file."""
         if result.skipped:
@@ -58,15 +65,18 @@ async def run_job(
     jobs: int,
     terminal: Terminal,
     display: Display,
+    found: list[T] | None = None,
 ) -> Exit:
-    """Work on all tasks, `jobs` at a time, and sum up. An error of one does not keep the others from being done."""
+    """Work on all tasks, `jobs` at a time, and sum up. An error of one does not keep the others from being done.
+
+    Work may put into `found` what turned out to be tasks of their own, which are done next.
+    """
     started = time.monotonic()
     outcomes: list[Outcome] = []
     errors: list[FtpcError] = []
     failed: list[T] = []
-    rest = iter(tasks)
 
-    async def work_off() -> None:
+    async def work_off(rest: Iterator[T]) -> None:
         for task in rest:
             try:
                 outcomes.append(await work(task, display))
@@ -78,20 +88,30 @@ async def run_job(
 
     display.open()
     try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(jobs, len(tasks))):
-                group.create_task(work_off())
+        await _work_all(tasks, [] if found is None else found, work_off, jobs)
     except* BrokenPipeError as pipes:
         raise BrokenPipeError from pipes
     finally:
         display.close()
     for task, error in zip(failed, errors, strict=True):
-        terminal.complain(error, name=str(task), is_one_of_many=len(tasks) > 1)
+        terminal.complain(error, name=str(task), is_one_of_many=len(tasks) > 1 or task not in tasks)
     for outcome in outcomes:
         errors += [error for _, error in outcome.errors]
         _tell_of_folder(outcome, terminal)
     _sum_up(outcomes, errors, time.monotonic() - started, terminal)
     return exit_of_all(errors)
+
+
+async def _work_all(
+    tasks: Sequence[T], found: list[T], work_off: Callable[[Iterator[T]], Coroutine[None, None, None]], jobs: int
+) -> None:
+    while tasks:
+        rest = iter(tasks)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(jobs, len(tasks))):
+                group.create_task(work_off(rest))
+        tasks = found[:]
+        found.clear()
 
 
 def _tell_of_folder(outcome: Outcome, terminal: Terminal) -> None:

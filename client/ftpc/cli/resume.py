@@ -71,4 +71,4 @@ async def _put(job: Unfinished, client: Client, terminal: Terminal, progress: Pr
 async def _get(job: Unfinished, client: Client, terminal: Terminal, progress: Progress) -> Outcome:
     result = await client.get(job.task.remote, Path(job.task.local), preserve=job.preserve, progress=progress)
     tell_of_get(job.task.remote, result, client, terminal)
-    return Outcome(result.size, resumed=result.resumed)
+    return Outcome.of_get(result)

@@ -1,4 +1,4 @@
-"""What the server has already under the name an upload goes to: the same bytes need not be sent."""
+"""What both sides have already under the name a file goes to: the same bytes need not be moved."""
 
 from ftpc.connection import Connection
 from ftpc.errors import GarbledError, RefusedError
@@ -6,7 +6,7 @@ from ftpc.files import LocalSource
 from ftpc.progress import Item, Phase, Progress
 from ftpd.wire.digests import Tree, chunk_count, size_of_chunk
 from ftpd.wire.limits import DIGEST_SIZE, MAX_STREAM_CHUNKS, MIN_CHUNK
-from ftpd.wire.messages import EntryType, Stat, Status, Stored
+from ftpd.wire.messages import EntryType, Stat, Status
 
 
 async def ask_for_tree(connection: Connection, remote: str) -> None:
@@ -15,9 +15,11 @@ async def ask_for_tree(connection: Connection, remote: str) -> None:
 
 
 async def compare(
-    connection: Connection, source: LocalSource, remote: str, item: Item, progress: Progress, *, preserve: bool
-) -> Stored | None:
-    """Tell whether the remote file is what is to be sent, by its digests. Stops reading at the first chunk that is not.
+    connection: Connection, source: LocalSource, item: Item, progress: Progress, *, preserve: bool
+) -> Status | None:
+    """Give what the remote file is if it is the same as the local one, by its digests.
+
+    Stops reading at the first chunk that is not.
 
     `ask_for_tree` has been sent before. With `preserve` time and mode have to be the same as well. Cancelling is safe.
 
@@ -32,7 +34,7 @@ async def compare(
     except RefusedError:
         if not connection.is_usable:  # it is the connection that was refused
             raise
-        return None  # mostly because it is not there; whatever else it is, the upload will hear of it
+        return None  # mostly because it is not there; whatever else it is, the transfer will hear of it
     if tree is None or tree.size != source.size or (preserve and _time_and_mode(status) != _own(source)):
         return None
     phase, item.phase = item.phase, Phase.COMPARING
@@ -43,7 +45,8 @@ async def compare(
         progress.update(item)
         return None
     source.check_unchanged()
-    return Stored(filename=remote, filesize=tree.size, root=tree.root, skipped=True)
+    status.root = tree.root
+    return status
 
 
 async def read_tree(connection: Connection, status: Status) -> Tree | None:

@@ -1,20 +1,23 @@
 """One `get`, from a remote file to a local file or a stream: over as many connections as it takes."""
 
 import contextlib
-import os
 from pathlib import Path
 
+from ftpc.connection import Connection
 from ftpc.download_job import open_job
-from ftpc.errors import LocalFileError
-from ftpc.files import Partial, PipeSink, local_errors
+from ftpc.errors import ChangedError, LocalFileError, LocalNotFoundError
+from ftpc.files import LocalSource, Partial, PipeSink, local_errors, refuse_path
 from ftpc.jobs import Memory
 from ftpc.pool import Pool
 from ftpc.progress import Item, Phase, Progress, shown
 from ftpc.results import GetResult
+from ftpc.transfer.compare import ask_for_tree, compare
 from ftpc.transfer.download import Download, Shown, download
+from ftpc.transfer.here import make_durable
 from ftpc.transfer.plan import Streams
 from ftpc.transfer.retry import go_on, persist
-from ftpd.wire.messages import Content, Get
+from ftpd.wire.limits import SMALL_FILE
+from ftpd.wire.messages import Content, Get, Status
 
 
 async def get_stream(pool: Pool, request: Get, fd: int, progress: Progress) -> GetResult:
@@ -53,30 +56,62 @@ async def get_file(
         local = _local_target(name, target)
         with contextlib.closing(Partial(local, pool.workers)) as partial:
             async with shown(item, progress):
-                content = await _persist(pool, partial, memory, Shown(item, progress), preserve=preserve)
-    return _result(local, content, item)
+                return await _persist(pool, partial, memory, Shown(item, progress), preserve=preserve)
 
 
-async def _persist(pool: Pool, partial: Partial, memory: Memory, view: Shown, *, preserve: bool) -> Content:
-    name = view.item.name
+async def _persist(pool: Pool, partial: Partial, memory: Memory, view: Shown, *, preserve: bool) -> GetResult:
+    """Download a file, unless it is here already, the same to the last byte: then that is made durable."""
+    name, item = view.item.name, view.item
     task = memory.task("get", name, str(partial.full_target))
     job = await open_job(memory.folder, task, partial, pool.workers, preserve=preserve)
-    view.item.restarted = view.item.lost = job.was_lost
+    item.restarted = item.lost = job.was_lost
     run = Download(name, partial, job, view, Streams(pool.lend_beside, pool.streams)).run
 
-    async def attempt() -> Content:
+    async def attempt() -> Content | Status:
         async with pool.lend() as connection:
             go_on(view.item, view.progress)
-            return await run(connection)
+            same = None if job.leaves else await _find_here(pool, connection, partial.target, view, preserve=preserve)
+            return same or await run(connection)
 
     done = False
     try:
-        content = await persist(attempt, pool.retries, view.item, view.progress)
-        await _save(partial, content, view, preserve=preserve)
+        content = await persist(attempt, pool.retries, item, view.progress)
+        if isinstance(content, Content):
+            await _save(partial, content, view, preserve=preserve)
+        else:
+            await _make_durable(pool, partial.target)
         done = True
     finally:
         job.close(done=done)
-    return content
+    if isinstance(content, Content):
+        return _result(partial.target, content, item)._replace(root=job.tree.root)
+    item.restarted = item.lost = False
+    return _result(partial.target, content, item)._replace(root=content.root, identical=True)
+
+
+async def _find_here(pool: Pool, connection: Connection, target: Path, view: Shown, *, preserve: bool) -> Status | None:
+    """Give what the remote file is, if what is here under its name is the same. What a link leads to is not meant."""
+    item, phase = view.item, view.item.phase
+    item.done = 0
+    with (
+        contextlib.suppress(ChangedError, LocalFileError, LocalNotFoundError),  # whatever it is, it is replaced
+        contextlib.closing(LocalSource(target, pool.workers, follows=False)) as source,
+    ):
+        # On a long path a small one is here before an answer could be.
+        if source.size > SMALL_FILE or not connection.channel.is_far:
+            item.total = source.size
+            await ask_for_tree(connection, item.name)
+            status = await compare(connection, source, item, view.progress, preserve=preserve)
+            if status is not None:
+                return status
+    item.phase, item.done, item.total = phase, 0, None
+    return None
+
+
+async def _make_durable(pool: Pool, target: Path) -> None:
+    (error,) = await pool.workers.batch(lambda threads: make_durable([str(target)], threads))
+    if error is not None:
+        raise error
 
 
 async def _save(partial: Partial, content: Content, view: Shown, *, preserve: bool) -> None:
@@ -92,13 +127,11 @@ def _local_target(remote: str, target: Path) -> Path:
         if not target.is_dir():
             return target
     name = remote.rpartition("/")[2]
-    # A name that is plain there may be a path here: `..\\x` or `C:x` on Windows.
-    if Path(name).name != name or os.path.splitdrive(name)[0]:
-        raise LocalFileError(f"{name}: that name is not possible here; say where it is to go")
+    refuse_path(name)
     return target / name
 
 
-def _result(local: Path | None, content: Content, item: Item) -> GetResult:
+def _result(local: Path | None, content: Content | Status, item: Item) -> GetResult:
     mtime = content.mtime + content.mtime_ns / 1e9
     told = (item.resumed, item.restarted, item.repaired, item.lost)
     return GetResult(local, item.total or 0, mtime, content.mode, *told)

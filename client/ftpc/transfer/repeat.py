@@ -7,14 +7,11 @@ there at all; and of a part of it that turns out not to be there no more is aske
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ftpc.errors import DamagedError, RefusedError
+from ftpc.errors import RefusedError
 from ftpc.transfer.loader import Sent
 from ftpc.transfer.pages import pages
-from ftpd.wire.digests import digest_of_twins
+from ftpc.transfer.twins import FILE_BYTES, twins_in
 from ftpd.wire.messages import EntryType, IfExists, Reply, Same, Stat, Status, Twins, encode_request
-
-_FILE_BYTES = 128
-"""A file in the question without its name, with its root and the longest numbers."""
 
 
 class Probe(NamedTuple):
@@ -65,7 +62,7 @@ class Repeat:
 
     def ask(self, files: list[Sent], *, was_sent: bool = False) -> list[Question]:
         """Give the questions whether files are there."""
-        cut = pages(files, lambda file: file.local.remote, _FILE_BYTES)
+        cut = pages(files, lambda file: file.local.remote, FILE_BYTES)
         return [Question(page, encode_request(self._request(page)), was_sent) for page in cut]
 
     def judge(self, question: Question, reply: Reply | RefusedError) -> tuple[list[Sent], list[Sent]]:
@@ -81,12 +78,8 @@ class Repeat:
         if reply.no_folder:
             folders = {_folder_of(file) for file in files} | set(self._absent)
             self._absent = [folder for folder in folders if f"{_folder_of(files[-1])}/".startswith(f"{folder}/")]
-        if not reply.same:
-            return [], files
-        same = {index for first, last in reply.same for index in range(first, min(last + 1, len(files)))}
+        same = twins_in([(file.local.remote, file.root or "") for file in files], reply)
         there = [file for index, file in enumerate(files) if index in same]
-        if digest_of_twins((file.local.remote, file.root or "") for file in there) != reply.digest:
-            raise DamagedError(f"{files[0].local.path}: the server speaks of other files than it was asked about")
         return there, [file for index, file in enumerate(files) if index not in same]
 
     def _request(self, files: Sequence[Sent]) -> Same:

@@ -41,7 +41,8 @@ class _Hidden:
 
     def __init__(self, file: Arrived) -> None:
         self.file = file
-        self.folder, self.name = os.path.split(file.wanted.local)
+        folder, self.name = os.path.split(file.wanted.local)
+        self.folder = folder or "."
         self.hidden = f".{os.fsdecode(os.fsencode(self.name)[:200])}.{next(_endings)}"
         self.fd = -1
         self.is_there = False
@@ -126,11 +127,15 @@ class Saver:
 
 def _result(hidden: _Hidden) -> TreeFile:
     wanted, data, content = hidden.file
-    return TreeFile(wanted.local, wanted.remote, 0 if hidden.error else len(data), content.root, error=hidden.error)
+    size, mtime = 0 if hidden.error else len(data), content.mtime + content.mtime_ns / 1e9
+    return TreeFile(wanted.local, wanted.remote, size, content.root, error=hidden.error, mtime=mtime)
 
 
-def make_folders(paths: Iterable[str]) -> list[FtpcError | None]:
-    """Make folders where they are missing, and their names durable; give for each what was wrong, if anything was."""
+def make_folders(paths: Iterable[str], made: set[str] | None = None) -> list[FtpcError | None]:
+    """Make folders where they are missing, and their names durable; give for each what was wrong, if anything was.
+
+    Those that were missing are added to `made`.
+    """
     errors: list[FtpcError | None] = []
     changed: dict[str, list[int]] = {}
     for index, path in enumerate(paths):
@@ -138,6 +143,8 @@ def make_folders(paths: Iterable[str]) -> list[FtpcError | None]:
         try:
             if not os.path.isdir(path):  # noqa: PTH112 (paths are strings here)
                 os.makedirs(path, exist_ok=True)  # noqa: PTH103
+                if made is not None:
+                    made.add(path)
                 changed.setdefault(os.path.dirname(path) or ".", []).append(index)  # noqa: PTH120
         except (OSError, ValueError) as exc:
             errors[index] = local_error(exc, path)

@@ -65,7 +65,8 @@ class TallyOfNamed(Tally):
     """
 
     def _take_small(self, file: TreeFile) -> None:
-        each = Item(file.remote, file.size if file.error is None else None, self.item.phase)
-        self.progress.start(each)
-        self.progress.stop(each)
+        if not file.is_folder:
+            each = Item(file.remote, file.size if file.error is None else None, self.item.phase)
+            self.progress.start(each)
+            self.progress.stop(each)
         super()._take_small(file)

@@ -1,90 +1,88 @@
-"""Downloading a folder: small files without waiting for each other, stored many at a time; large ones by themselves.
+"""Downloading many files, of a folder or by their names: small ones without waiting for each other, stored many at a
+time; large ones by themselves.
 
 Requests for files and for the next page of a listing are under way all the time, also while files are stored, so that
 no round trip is waited for. What is known ahead is a page, and what is in memory is bounded, however many files there
 are. Receiving and storing take turns: two threads of Python would only get into each other's way, and meanwhile the
 kernel receives.
+
+What is here already under its name is digested, and the server asked whether it has the same: hundreds of small files
+at a time, and of none for whose name there is nothing here. Of a folder only what has the size that was listed; of what
+was named no size is known, and to ask for that would take longer than to read a small file.
 """
 
 import asyncio
-import os
+import itertools
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from ftpc.connection import Connection, reply_of
-from ftpc.errors import ConnectionLostError, FtpcError, IntegrityError, LocalFileError, RefusedError
+from ftpc.errors import FtpcError, IntegrityError, LocalFileError, RefusedError
 from ftpc.pool import Pool
 from ftpc.progress import Contents
 from ftpc.results import GetResult, TreeFile, TreeResult
 from ftpc.transfer.download import check_content
-from ftpc.transfer.retry import is_temporary, persist
+from ftpc.transfer.here import Candidate, Question, find_candidates, look_at, make_durable, questions
+from ftpc.transfer.listings import Listing, Listings, inside, is_harmless
+from ftpc.transfer.retry import go_on, is_temporary, persist
 from ftpc.transfer.saving import Arrived, Saver, Wanted, make_folders
 from ftpc.transfer.tasks import Tally, errors_of_a_group
 from ftpd.wire.digests import tree_of
+from ftpd.wire.errors import ErrorCode
 from ftpd.wire.frames import find_frame
-from ftpd.wire.limits import DIGEST_SIZE, MIB, PAGE_ENTRIES, SMALL_FILE
-from ftpd.wire.messages import Content, Entry, EntryType, Get, Ls, Page, Trailer, encode_request
-from ftpd.wire.paths import BadPathError, RemotePath
+from ftpd.wire.limits import DIGEST_SIZE, KIB, MIB, PAGE_ENTRIES, SMALL_FILE
+from ftpd.wire.messages import Content, Entry, EntryType, Get, Page, Trailer, Twins, encode_request
 
 MOST_PENDING = 512
 PENDING_BYTES = 4 * MIB
 """Files that are asked for and not stored yet, and their bytes: enough for a long way, and they are in memory."""
 
-MOST_GROWN = 16 * MIB
-"""Bytes of them if they have grown since they were listed."""
+UNKNOWN = 8 * KIB
+"""What counts as the size of a named file that nobody has asked about. It is cut off where it would not be small."""
 
 BATCH_FILES = 64
 BATCH_BYTES = MIB
 """What is stored together; the files are open at the same time."""
 
-PAGES_AHEAD = 16
-"""Folders whose listing is asked for at the same time: on a long path each would cost a round trip."""
+MOST_DOUBTED = 2 * PAGE_ENTRIES
+"""Files that are here, and which the server is asked about."""
 
 MOST_LARGE = 8
 """Large files that are waiting for a connection while small ones go on."""
 
 
-class _Listing(NamedTuple):
-    """A page of the listing of a folder."""
-
-    folder: Wanted
-    cursor: str | None
-
-
 class TreeDownload:
-    """A folder on its way from a server."""
+    """Many files on their way from a server."""
 
     def __init__(
         self,
-        base: Wanted,
+        source: Wanted | Iterable[Wanted],
         pool: Pool,
         get_large: Callable[[str, str], Awaitable[GetResult]],
         tally: Tally,
         *,
         preserve: bool,
     ) -> None:
+        """Fetch a folder, or files by their names."""
         self._pool = pool
         self._get_large = get_large
         self._tally = tally
         self._contents = tally.item.contents or Contents()
         self._preserve = preserve
-        self._base = base
-        self._folders = deque([base])
-        """Those that no listing has been asked of yet."""
-        self._partly: Wanted | None = None
-        """One that has more than one page: as far as its entries are `_seen`. Its pages come by themselves, for a
-        server ends a listing when it is asked for another one."""
-        self._seen: set[str] = set()
-        self._cursor: str | None = None
+        self._base = source if isinstance(source, Wanted) else None
+        self._listings = Listings([self._base] if self._base is not None else [])
+        self._named = iter(()) if isinstance(source, Wanted) else iter(source)
+        self._made: set[str] = set()
+        """Folders in which there was nothing before."""
         self._wanted: deque[Wanted] = deque()
-        self._asked: deque[Wanted | _Listing] = deque()
+        self._asked: deque[Wanted | Listing | Question] = deque()
         """What replies are to come for, in their order."""
-        self._pages = 0
-        """How many of them are pages of listings."""
-        self._ahead = PAGES_AHEAD
-        """How many they may be. Where folders have several pages the listings asked for ahead are for nothing: asking
-        for one ends another."""
+        self._doubts: deque[Question] = deque()
+        """Of what is here, before it is known what is wanted."""
+        self._doubted = 0
+        """Files in these, and in those that were asked."""
+        self._is_told = True
+        """Whether the server answers these."""
         self._arrived: list[Arrived] = []
         self._arrived_bytes = 0
         self._pending = 0
@@ -94,7 +92,7 @@ class TreeDownload:
         self._room_again = asyncio.Event()
 
     async def run(self) -> TreeResult:
-        """Fetch the folder; go on over another connection if one is lost.
+        """Fetch all; go on over another connection if one is lost.
 
         Raises:
             FtpcError: there is no such folder; the connection is lost for good.
@@ -102,9 +100,11 @@ class TreeDownload:
 
         async def attempt() -> None:
             async with self._pool.lend() as connection:
-                (error,) = await self._pool.workers.disk(make_folders, [self._base.local])
-                if error is not None:
-                    raise error
+                go_on(self._tally.item, self._tally.progress)
+                if self._base is not None:
+                    (error,) = await self._make_folders([self._base])
+                    if error is not None:
+                        raise error
                 await self._fetch(connection, large)
             while self._large:
                 await self._room_again.wait()
@@ -133,17 +133,15 @@ class TreeDownload:
 
     def _give_back(self) -> None:
         again = [wanted for wanted in self._asked if isinstance(wanted, Wanted)]
-        folders = [listing.folder for listing in self._asked if isinstance(listing, _Listing)]
-        self._folders.extendleft(reversed([folder for folder in folders if folder is not self._partly]))
-        self._pages = 0
+        self._listings.give_back([one for one in self._asked if isinstance(one, Listing)])
+        self._doubts.extendleft(reversed([one for one in self._asked if isinstance(one, Question)]))
         self._wanted.extendleft(reversed(again))
         self._pending -= len(again)
         self._pending_bytes -= sum(wanted.size for wanted in again)
         self._asked.clear()
-        self._cursor = None
 
     async def _converse(self, connection: Connection, large: asyncio.TaskGroup) -> None:
-        while self._asked or self._wanted or self._folders or self._partly or self._large:
+        while await self._is_anything_left():
             while self._large and self._room:
                 self._room -= 1
                 large.create_task(self._get_one(self._large.popleft()))
@@ -159,16 +157,39 @@ class TreeDownload:
                 if self._pool.is_crowded:  # perhaps this is the only connection that there is for them
                     break
 
+    async def _is_anything_left(self) -> bool:
+        if not self._large and self._has_room:
+            await self._look_at(list(itertools.islice(self._named, PAGE_ENTRIES)))
+        return bool(self._asked or self._wanted or self._doubts or self._listings.are_left or self._large)
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether more should be found that is to be fetched."""
+        return len(self._wanted) < PAGE_ENTRIES and self._doubted < MOST_DOUBTED
+
+    async def _look_at(self, named: Sequence[Wanted]) -> None:
+        """Look at the places of files that are named, of which some may be here."""
+        if named:
+            new, small, large, bad = await self._pool.workers.disk(look_at, named)
+            self._wanted += new
+            self._large += large
+            await self._doubt(small)
+            for wanted, error in bad:
+                self._fail(wanted, error)
+
     async def _read(self, connection: Connection) -> None:
         first = self._asked[0]
-        if isinstance(first, _Listing):
+        if isinstance(first, Listing):
             await self._read_page(connection, first.folder)
-            self._ask(connection)
+        elif isinstance(first, Question):
+            await self._read_answer(connection, first)
         else:
             await connection.greet()
             await connection.read_arrived(self._take_file)
             if self._asked and self._asked[0] is first:  # not all of it is there
                 await self._read_file(connection, first)
+            return
+        self._ask(connection)
 
     def _is_batch(self) -> bool:
         return len(self._arrived) >= BATCH_FILES or self._arrived_bytes >= BATCH_BYTES
@@ -176,28 +197,22 @@ class TreeDownload:
     def _ask(self, connection: Connection) -> None:
         """Ask for what there is room for, the next pages first: they are to be here before their files are needed."""
         requests = bytearray()
-        while (listing := self._next_listing()) is not None:
-            folder, cursor = listing
-            requests += encode_request(Ls(path=folder.remote, long=True) if cursor is None else Ls(cursor=cursor))
+        while not self._large and self._has_room and (listing := self._listings.next()) is not None:
             self._asked.append(listing)
-            self._pages += 1
+            requests += listing.frame
+        while self._doubts:
+            self._asked.append(self._doubts[0])
+            requests += self._doubts.popleft().frame
         while self._wanted and (not self._pending or self._has_room_for(self._wanted[0])):
             wanted = self._wanted.popleft()
             self._asked.append(wanted)
             self._pending += 1
             self._pending_bytes += wanted.size
-            requests += encode_request(Get(filename=wanted.remote))
+            requests += encode_request(_request_for(wanted))
         if requests:
             with connection.errors():
                 # Not drained: a server that waits for us to read would have us wait for it. They are few bytes.
                 connection.channel.write(bytes(requests))
-
-    def _next_listing(self) -> _Listing | None:
-        if len(self._wanted) >= PAGE_ENTRIES or self._large:
-            return None
-        if self._partly is not None:
-            return None if self._pages else _Listing(self._partly, self._cursor)
-        return _Listing(self._folders.popleft(), None) if self._folders and self._pages < self._ahead else None
 
     def _has_room_for(self, wanted: Wanted) -> bool:
         return self._pending < MOST_PENDING and self._pending_bytes + wanted.size <= PENDING_BYTES
@@ -212,57 +227,69 @@ class TreeDownload:
             self._fail(folder, exc, is_folder=True)
             page = Page(entries=[])
         self._asked.popleft()
-        self._pages -= 1
-        new = self._note_page(folder, page)
-        folders = [inner for entry in new.values() if (inner := self._sort(folder, entry)) is not None]
-        if folders:
-            errors = await self._pool.workers.disk(make_folders, [inner.local for inner in folders])
-            for inner, error in zip(folders, errors, strict=True):
-                if error is None:
-                    self._folders.append(inner)
-                else:
-                    self._fail(inner, error, is_folder=True)
-        if not (self._folders or self._partly or self._pages):
+        new = self._listings.take(folder, page)
+        folders: list[Wanted] = []
+        files: list[Wanted] = []
+        for entry in new.values():
+            self._sort(inside(folder, entry), entry, folders, files)
+        if folder.local in self._made:
+            self._wanted += files
+        else:
+            await self._doubt(files)
+        if page.cursor is None:
+            self._made.discard(folder.local)
+        for inner, error in zip(folders, await self._make_folders(folders), strict=True):
+            if error is None:
+                self._listings.add(inner)
+            else:
+                self._fail(inner, error, is_folder=True)
+        if self._listings.are_over:
             self._contents.is_whole = True
 
-    def _note_page(self, folder: Wanted, page: Page) -> dict[str, Entry]:
-        """Take note of how far a folder is listed. Gives the entries that are new."""
-        if page.cursor is not None and self._partly is None:
-            self._partly, self._seen = folder, set()
-        if folder is not self._partly:
-            if page.cursor is None:
-                self._ahead = min(self._ahead + 1, PAGES_AHEAD)
-                return {entry.name: entry for entry in page.entries}
-            self._ahead = 1
-            self._folders.appendleft(folder)  # another one with several pages: in its turn, from its beginning
-            return {}
-        new = {entry.name: entry for entry in page.entries if entry.name not in self._seen}
-        self._seen.update(new)
-        self._cursor = None if self._pages else page.cursor  # listings asked for since have ended this one
-        if page.cursor is None:
-            self._partly, self._seen = None, set()
-        return new
+    async def _make_folders(self, folders: Sequence[Wanted]) -> list[FtpcError | None]:
+        if not folders:
+            return []
+        return await self._pool.workers.disk(make_folders, [folder.local for folder in folders], self._made)
 
-    def _sort(self, folder: Wanted, entry: Entry) -> Wanted | None:
-        """Put an entry where it belongs; give it back if it is a folder."""
-        remote = f"{folder.remote}/{entry.name}" if folder.remote else entry.name
-        local = os.path.join(folder.local, entry.name)  # noqa: PTH118 (a string is all that is needed)
-        wanted = Wanted(remote, local, entry.size or 0)
+    def _sort(self, wanted: Wanted, entry: Entry, folders: list[Wanted], files: list[Wanted]) -> None:
+        """Put an entry where it belongs."""
         if entry.type is EntryType.FILE:
             self._contents.files += 1
             self._contents.size += wanted.size
-        if not _is_harmless(entry.name):
-            error = LocalFileError(f"{remote}: that name is not possible here")
+        if not is_harmless(entry.name):
+            error = LocalFileError(f"{wanted.remote}: that name is not possible here")
             self._fail(wanted, error, is_folder=entry.type is not EntryType.FILE)
         elif entry.type is EntryType.DIRECTORY:
-            return wanted
+            folders.append(wanted)
         elif entry.type is not EntryType.FILE:
-            self._tally.take(TreeFile(local, remote, 0, left_out=f"a {entry.type.value}"))
-        elif wanted.size > SMALL_FILE:
-            self._large.append(wanted)
+            self._tally.take(TreeFile(wanted.local, wanted.remote, 0, left_out=f"a {entry.type.value}"))
         else:
-            self._wanted.append(wanted)
-        return None
+            (self._large if wanted.size > SMALL_FILE else files).append(wanted)
+
+    async def _doubt(self, files: Sequence[Wanted]) -> None:
+        """Have the server asked of those files that are here whether they are the same."""
+        if files and self._is_told:
+            found, files = await self._pool.workers.disk(find_candidates, files)
+            self._doubts += questions(found, preserve=self._preserve)
+            self._doubted += len(found)
+        self._wanted += files
+
+    async def _read_answer(self, connection: Connection, question: Question) -> None:
+        """Take what is said of files that are here."""
+        async with connection.patience():
+            try:
+                here, others = question.judge(await connection.read_reply(Twins))
+            except RefusedError as exc:
+                if is_temporary(exc):
+                    raise
+                self._is_told = False  # it is too old, or this is nobody it would tell
+                here, others = [], [file.wanted for file in question.files]
+        self._asked.popleft()
+        self._doubted -= len(question.files)
+        self._wanted += others
+        paths = [file.wanted.local for file in here]
+        errors = await self._pool.workers.batch(lambda threads: make_durable(paths, threads))
+        self._tally.take_small(_already_here(file, error) for file, error in zip(here, errors, strict=True))
 
     async def _read_file(self, connection: Connection, wanted: Wanted) -> None:
         """Wait for the next file."""
@@ -272,7 +299,7 @@ class TreeDownload:
             except RefusedError as exc:
                 self._refuse(wanted, exc)
                 return
-            self._check(wanted, content)
+            check_content(content, _request_for(wanted))
             await connection.read_bytes(content.leaves * DIGEST_SIZE)
             data = await connection.read_bytes(content.length)
             root = content.root if not content.trailer else (await connection.read_reply(Trailer)).root
@@ -289,7 +316,7 @@ class TreeDownload:
         if isinstance(content, RefusedError):
             self._refuse(wanted, content)
             return start
-        self._check(wanted, content)
+        check_content(content, _request_for(wanted))
         start += content.leaves * DIGEST_SIZE
         end = start + content.length
         if content.trailer or end > len(data):
@@ -297,32 +324,33 @@ class TreeDownload:
         self._arrive(wanted, content, data[start:end], content.root)
         return end
 
-    def _check(self, wanted: Wanted, content: Content) -> None:
-        check_content(content, Get(filename=wanted.remote))
-        if content.length - wanted.size > MOST_GROWN - self._pending_bytes:
-            self._asked.popleft()
-            self._pending -= 1
-            self._pending_bytes -= wanted.size
-            self._large.append(wanted)
-            raise _GrownError(f"{wanted.remote}: it has grown to {content.length} bytes")
-
     def _refuse(self, wanted: Wanted, error: FtpcError) -> None:
         if is_temporary(error):
             raise error
+        self._let_go(wanted)
+        is_folder = self._base is None and isinstance(error, RefusedError) and error.code == ErrorCode.IS_DIRECTORY
+        self._fail(wanted, error, is_folder=is_folder)
+
+    def _arrive(self, wanted: Wanted, content: Content, data: bytes, root: str | None) -> None:
+        is_right = tree_of(data).root == root
+        if (is_right and content.length < content.filesize) or (not is_right and self._pool.retries):
+            self._let_go(wanted)
+            self._large.append(wanted)  # which tries again, by itself
+        elif is_right:
+            self._asked.popleft()
+            self._pending_bytes += len(data) - wanted.size
+            self._arrived_bytes += len(data)
+            self._arrived.append(Arrived(wanted, data, content))
+        else:
+            self._let_go(wanted)
+            message = f"{wanted.remote}: it arrived damaged or is damaged on the server; nothing was kept"
+            self._fail(wanted, IntegrityError(message))
+
+    def _let_go(self, wanted: Wanted) -> None:
+        """Take note that the answer to the oldest request has come, and nothing is to be stored of it."""
         self._asked.popleft()
         self._pending -= 1
         self._pending_bytes -= wanted.size
-        self._fail(wanted, error)
-
-    def _arrive(self, wanted: Wanted, content: Content, data: bytes, root: str | None) -> None:
-        if tree_of(data).root != root:
-            message = f"{wanted.remote}: it arrived damaged or is damaged on the server; nothing was kept"
-            self._refuse(wanted, IntegrityError(message))
-            return
-        self._asked.popleft()
-        self._pending_bytes += len(data) - wanted.size
-        self._arrived_bytes += len(data)
-        self._arrived.append(Arrived(wanted, data, content))
 
     async def _save(self) -> None:
         """Store what has arrived."""
@@ -334,31 +362,26 @@ class TreeDownload:
             self._tally.take_small(done)
 
     def _fail(self, wanted: Wanted, error: FtpcError, *, is_folder: bool = False) -> None:
-        self._tally.take(TreeFile(wanted.local, wanted.remote, 0, error=error, is_folder=is_folder))
+        self._tally.take_small([TreeFile(wanted.local, wanted.remote, 0, error=error, is_folder=is_folder)])
 
     async def _get_one(self, wanted: Wanted) -> None:
         try:
             got = await self._get_large(wanted.remote, wanted.local)
         except FtpcError as exc:
-            self._fail(wanted, exc)
+            self._tally.take(TreeFile(wanted.local, wanted.remote, 0, error=exc))
         else:
-            self._tally.take(TreeFile(wanted.local, wanted.remote, got.size, resumed=got.resumed))
+            told = {key: getattr(got, key) for key in ("resumed", "mtime", "restarted", "repaired", "lost")}
+            self._tally.take(TreeFile(wanted.local, wanted.remote, got.size, got.root, got.identical, **told))
         finally:
             self._room += 1
             self._room_again.set()
 
 
-class _GrownError(ConnectionLostError):
-    """A file is not small any more. The conversation is given up for it, and it is fetched by itself."""
+def _request_for(wanted: Wanted) -> Get:
+    """Ask for a small file; of one that has grown only its beginning comes."""
+    return Get(filename=wanted.remote, length=SMALL_FILE)
 
 
-def _is_harmless(name: str) -> bool:
-    """Tell whether a name from the wire is one name here too, and no path (`..`, or `C:x` on Windows)."""
-    try:
-        is_one = RemotePath.parse(f"x/{name}").parts == (
-            "x",
-            name,
-        )  # not the first: what is reserved there is none here
-    except BadPathError:
-        return False
-    return is_one and os.path.basename(name) == name and not os.path.splitdrive(name)[0]  # noqa: PTH119
+def _already_here(file: Candidate, error: FtpcError | None) -> TreeFile:
+    local, size = file.wanted.local, file.wanted.size if error is None else 0
+    return TreeFile(local, file.wanted.remote, size, file.root, skipped=True, error=error)

@@ -46,7 +46,7 @@ async def upload_file(
             same = None
             if _may_be_there(connection, source, plan, job):
                 await ask_for_tree(connection, plan.remote)
-                same = await compare(connection, source, plan.remote, item, progress, preserve=plan.preserve)
+                same = await _compare(connection, source, plan, item, progress)
             if same is not None:
                 return same
             stored = await _put(connection, source, plan)
@@ -64,6 +64,16 @@ def _may_be_there(connection: Connection, source: LocalSource, plan: Plan, job: 
     """
     is_quick = source.size <= SMALL_FILE and connection.channel.is_far
     return plan.if_exists is IfExists.OVERWRITE and job.upload is None and not is_quick
+
+
+async def _compare(
+    connection: Connection, source: LocalSource, plan: Plan, item: Item, progress: Progress
+) -> Stored | None:
+    """Give what is there, if it is the same."""
+    found = await compare(connection, source, item, progress, preserve=plan.preserve)
+    if found is None:
+        return None
+    return Stored(filename=plan.remote, filesize=found.filesize, root=found.root, skipped=True)
 
 
 async def _put(connection: Connection, source: LocalSource, plan: Plan) -> Stored:
@@ -135,11 +145,11 @@ async def _open(
         return await _begin(connection, source, plan, job)
     await ask_for_tree(connection, plan.remote)
     if not connection.channel.is_far:
-        same = await compare(connection, source, plan.remote, *view, preserve=plan.preserve)
+        same = await _compare(connection, source, plan, *view)
         return same or await _begin(connection, source, plan, job)
     # Both at once: a round trip costs more than an upload that is dropped again.
     await connection.send(_request_to_begin(source, plan, job))
-    same = await compare(connection, source, plan.remote, *view, preserve=plan.preserve)
+    same = await _compare(connection, source, plan, *view)
     if same is None:
         return await _read_begun(connection, source, plan, job)
     with suppress(RefusedError):
