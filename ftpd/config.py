@@ -9,8 +9,8 @@ from ftpd.log import LogFormat
 from ftpd.proxy import Network
 from ftpd.sandbox import Sandbox
 from ftpd.store.local import PARTIAL_TTL_S
-from ftpd.wire.messages import Durability
 from ftpd.wire.paths import STATE_FOLDER
+from ftpd.wire.terms import Durability
 
 DEFAULT_PORT = 9527
 

@@ -13,7 +13,8 @@ from ftpd.payload.send import send_payload
 from ftpd.replies import Replies
 from ftpd.requests import STALL_S, silence
 from ftpd.wire.digests import Digest
-from ftpd.wire.messages import Reply, encode_reply
+from ftpd.wire.messages import encode_reply
+from ftpd.wire.replies import Reply
 
 
 class Conversation(Exchange):

@@ -17,7 +17,7 @@ from ftpd.log import LogFormat
 from ftpd.payload.workers import DISK_THREADS
 from ftpd.proxy import Network
 from ftpd.sandbox import Sandbox
-from ftpd.wire.messages import Durability
+from ftpd.wire.terms import Durability
 
 _EPILOG = """\
 Every option can also be given in the environment: FTPD_ROOT, FTPD_PORT, FTPD_READ_ONLY=1, FTPD_LOG_FORMAT, …

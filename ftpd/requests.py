@@ -15,7 +15,8 @@ from ftpd.payload.receive import PayloadReader, is_crowded
 from ftpd.wire.errors import BadFrameError, ErrorCode, FtpdError
 from ftpd.wire.frames import Header, decode_header, find_frame
 from ftpd.wire.limits import MAX_HEADER, SMALL_FILE
-from ftpd.wire.messages import Put, Request, payload_size_of
+from ftpd.wire.messages import payload_size_of
+from ftpd.wire.requests import Put, Request
 
 FIRST_FRAME_S = 30.0
 """How long a connection may say nothing at all. Honest clients speak at once."""

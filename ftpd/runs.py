@@ -14,7 +14,8 @@ from ftpd.wire.digests import Buffer
 from ftpd.wire.errors import FtpdError
 from ftpd.wire.frames import Header
 from ftpd.wire.limits import KIB
-from ftpd.wire.messages import Reply, encode_refusal, encode_reply
+from ftpd.wire.messages import encode_refusal, encode_reply
+from ftpd.wire.replies import Reply
 
 MOST_PUTS = 64
 """Files that are stored together at most: none is to wait for long, and each is open meanwhile."""

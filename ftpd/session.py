@@ -29,15 +29,9 @@ from ftpd.wire.digests import Buffer
 from ftpd.wire.errors import BadFrameError, ErrorCode, FtpdError
 from ftpd.wire.frames import Header
 from ftpd.wire.limits import MAX_HEADER, MAX_STRANGERS_HEADER, SMALL_FILE
-from ftpd.wire.messages import (
-    Put,
-    Reply,
-    encode_refusal,
-    encode_reply,
-    parse,
-    payload_size_of,
-    request_id_of,
-)
+from ftpd.wire.messages import encode_refusal, encode_reply, parse, payload_size_of, request_id_of
+from ftpd.wire.replies import Reply
+from ftpd.wire.requests import Put
 
 LOGIN_S = 20.0
 """How long somebody may take to log in, from the first byte, where that is needed."""

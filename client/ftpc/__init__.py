@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from ftpc.progress import Item, NoProgress, Phase, Progress
     from ftpc.results import GetResult, PutResult, TreeFile, TreeResult
     from ftpc.trust import KnownServers, Trust
-    from ftpd.wire.messages import Algorithm, Entry, EntryType, Greeting, IfExists, Status
+    from ftpd.wire.replies import Entry, Greeting, Status
+    from ftpd.wire.terms import Algorithm, EntryType, IfExists
 
 __all__ = [
     "Address",
@@ -80,7 +81,8 @@ _HOMES = {
     "ftpc.progress": ("Item", "NoProgress", "Phase", "Progress"),
     "ftpc.results": ("GetResult", "PutResult", "TreeFile", "TreeResult"),
     "ftpc.trust": ("KnownServers", "Trust"),
-    "ftpd.wire.messages": ("Algorithm", "Entry", "EntryType", "Greeting", "IfExists", "Status"),
+    "ftpd.wire.replies": ("Entry", "Greeting", "Status"),
+    "ftpd.wire.terms": ("Algorithm", "EntryType", "IfExists"),
 }
 
 

@@ -17,36 +17,23 @@ from ftpc.listing import Listing
 from ftpc.pool import Pool
 from ftpc.progress import Contents, Item, NoProgress, Parts, Phase, Progress, shown
 from ftpc.results import GetResult, Objection, PutResult, TreeFile, TreeResult
-from ftpd.wire.messages import (
-    Abort,
-    Algorithm,
-    Begin,
+from ftpd.wire.paths import BadPathError, RemotePath
+from ftpd.wire.replies import (
     Begun,
     Checksum,
-    Df,
     Disk,
     Done,
-    Get,
     Greeting,
     Identity,
-    IfExists,
-    ListShares,
-    Md5,
-    Ping,
     Pong,
     Reply,
-    Request,
-    Share,
     Shared,
     SharedPath,
     SharePage,
-    Stat,
     Status,
-    Sum,
-    Unshare,
-    Whoami,
 )
-from ftpd.wire.paths import BadPathError, RemotePath
+from ftpd.wire.requests import Abort, Begin, Df, Get, ListShares, Md5, Ping, Request, Share, Stat, Sum, Unshare, Whoami
+from ftpd.wire.terms import Algorithm, IfExists
 
 if TYPE_CHECKING:
     from ftpc.credentials import Credentials

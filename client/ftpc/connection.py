@@ -23,7 +23,10 @@ from ftpd.payload.channel import Channel, connect
 from ftpd.payload.receive import PayloadReader
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.frames import Header, decode_header, find_frame
-from ftpd.wire.messages import VERSION, Greeting, Hello, Identity, Refusal, Reply, Request, encode_request, parse
+from ftpd.wire.messages import encode_request, parse
+from ftpd.wire.replies import Greeting, Identity, Refusal, Reply
+from ftpd.wire.requests import Hello, Request
+from ftpd.wire.terms import VERSION
 
 if TYPE_CHECKING:
     from ftpc.credentials import Credentials

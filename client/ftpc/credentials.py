@@ -14,8 +14,9 @@ from ftpc.ask import ask_secret, can_ask
 from ftpc.errors import LocalFileError, ProtocolError
 from ftpc.keys import Key
 from ftpd.private import exposure, write_private
-from ftpd.wire.messages import Auth, AuthMethod
 from ftpd.wire.proof import NONCE_SIZE, proof_of
+from ftpd.wire.requests import Auth
+from ftpd.wire.terms import AuthMethod
 
 SERVICE = "ftpc"
 """Under which name the keyring has our entries."""

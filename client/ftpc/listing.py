@@ -6,7 +6,8 @@ from typing import Self
 
 from ftpc.errors import RefusedError
 from ftpc.pool import Pool
-from ftpd.wire.messages import Entry, Ls, Page
+from ftpd.wire.replies import Entry, Page
+from ftpd.wire.requests import Ls
 
 
 class Listing:

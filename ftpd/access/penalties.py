@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ftpd.wire.errors import ErrorCode, FtpdError
-from ftpd.wire.messages import AuthMethod
+from ftpd.wire.terms import AuthMethod
 
 MOST_SOURCES = 65_536
 """Sources with a score. Those that come when the table is full have none: who fills it locks nobody out."""

@@ -26,8 +26,8 @@ from ftpd.store.base import (
 )
 from ftpd.wire.digests import Buffer, Digest, Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
-from ftpd.wire.messages import Algorithm, EntryType, IfExists
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.terms import Algorithm, EntryType, IfExists
 
 _FOR_NOW = {ErrorCode.NO_SPACE, ErrorCode.BUSY}
 """With these a resumable upload that could not be published stays."""

@@ -31,8 +31,9 @@ from ftpd.store.base import (
 )
 from ftpd.wire.digests import Buffer, Digest, Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
-from ftpd.wire.messages import Algorithm, Entry, EntryType, IfExists
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.replies import Entry
+from ftpd.wire.terms import Algorithm, EntryType, IfExists
 
 
 class View(Store):

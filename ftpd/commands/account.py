@@ -6,8 +6,10 @@ from ftpd.access.door import Challenge
 from ftpd.access.rights import Right
 from ftpd.commands.exchange import Exchange
 from ftpd.wire.errors import BadRequestError, ErrorCode, FtpdError
-from ftpd.wire.messages import Auth, AuthMethod, Identity, Whoami
 from ftpd.wire.proof import NONCE_SIZE
+from ftpd.wire.replies import Identity
+from ftpd.wire.requests import Auth, Whoami
+from ftpd.wire.terms import AuthMethod
 
 MOST_TRIES = 3
 """Wrong credentials on one connection before it is closed."""

@@ -6,8 +6,9 @@ from ftpd.commands.exchange import Exchange
 from ftpd.store.base import Growth, UploadPlan
 from ftpd.wire.errors import FtpdError
 from ftpd.wire.limits import KIB, MAX_HEADER
-from ftpd.wire.messages import Check, Checked, Refused
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.replies import Checked, Refused
+from ftpd.wire.requests import Check
 
 _ROOM = MAX_HEADER - 4 * KIB
 """For refusals in one reply: each of them may say a name as long as a name can be."""

@@ -1,8 +1,10 @@
 """`md5` and `sum`: digests over whole files, computed once per state of a file."""
 
 from ftpd.commands.exchange import Exchange
-from ftpd.wire.messages import Algorithm, Checksum, Md5, Sum
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.replies import Checksum
+from ftpd.wire.requests import Md5, Sum
+from ftpd.wire.terms import Algorithm
 
 
 async def md5(request: Md5, exchange: Exchange) -> Checksum:

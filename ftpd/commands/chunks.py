@@ -9,20 +9,10 @@ from ftpd.wire.digests import Tree, chunk_count, chunk_size_for, parse_digest
 from ftpd.wire.errors import BadRequestError, ErrorCode, FtpdError
 from ftpd.wire.frames import decode_header
 from ftpd.wire.limits import MAX_STREAM_CHUNKS, MAX_UPLOADS, STREAM_CHUNK
-from ftpd.wire.messages import (
-    Abort,
-    Begin,
-    Begun,
-    Chunk,
-    Commit,
-    Confirmed,
-    Done,
-    Join,
-    Stored,
-    parse,
-    request_id_of,
-)
+from ftpd.wire.messages import parse, request_id_of
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.replies import Begun, Confirmed, Done, Stored
+from ftpd.wire.requests import Abort, Begin, Chunk, Commit, Join
 
 
 async def begin(request: Begin, exchange: Exchange) -> Begun:

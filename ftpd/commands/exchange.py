@@ -18,8 +18,9 @@ from ftpd.payload.files import Source
 from ftpd.store.base import Listing, Store
 from ftpd.wire.digests import Digest
 from ftpd.wire.errors import ErrorCode, FtpdError
-from ftpd.wire.messages import Entry, Reply, RequestId
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.replies import Entry, Reply
+from ftpd.wire.terms import RequestId
 
 
 class Transfer(NamedTuple):

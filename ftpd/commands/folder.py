@@ -1,8 +1,9 @@
 """`mkdir`: a folder that nothing has to be put into."""
 
 from ftpd.commands.exchange import Exchange
-from ftpd.wire.messages import Made, Mkdir
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.replies import Made
+from ftpd.wire.requests import Mkdir
 
 
 async def mkdir(request: Mkdir, exchange: Exchange) -> Made:

@@ -10,8 +10,11 @@ from ftpd.wire.digests import Buffer, Tree, TreeHasher, chunk_count, chunk_size_
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.frames import Header
 from ftpd.wire.limits import DIGEST_SIZE
-from ftpd.wire.messages import Content, Get, RequestId, Trailer, parse, request_id_of
+from ftpd.wire.messages import parse, request_id_of
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.replies import Content, Trailer
+from ftpd.wire.requests import Get
+from ftpd.wire.terms import RequestId
 
 
 async def get(request: Get, exchange: Exchange) -> Trailer | None:

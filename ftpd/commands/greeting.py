@@ -4,7 +4,9 @@ import time
 
 from ftpd import __version__
 from ftpd.commands.exchange import Exchange
-from ftpd.wire.messages import VERSION, Algorithm, Greeting, Hello, Ping, Pong
+from ftpd.wire.replies import Greeting, Pong
+from ftpd.wire.requests import Hello, Ping
+from ftpd.wire.terms import VERSION, Algorithm
 
 FEATURES = [
     "check", "chunks", "if_exists", "join", "mkdir", "same", "sum",

@@ -5,8 +5,9 @@ import secrets
 from ftpd.commands.exchange import Exchange, OpenListing
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import KIB, MAX_COMPONENT, MAX_HEADER, PAGE_ENTRIES
-from ftpd.wire.messages import Entry, Ls, Page, Stat, Status
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.replies import Entry, Page, Status
+from ftpd.wire.requests import Ls, Stat
 
 _PAGE_BYTES = MAX_HEADER - 4 * KIB
 STEP_ENTRIES = 64

@@ -12,8 +12,11 @@ from ftpd.store.base import SmallFile, Upload, UploadPlan
 from ftpd.wire.digests import Buffer, Digest, Hasher, Tree, TreeHasher, chunk_size_for, parse_digest, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.frames import Header
-from ftpd.wire.messages import Put, RequestId, Stored, parse, request_id_of
+from ftpd.wire.messages import parse, request_id_of
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.replies import Stored
+from ftpd.wire.requests import Put
+from ftpd.wire.terms import RequestId
 
 
 async def put(request: Put, exchange: Exchange) -> Stored:

@@ -5,8 +5,9 @@ from ftpd.commands.ranges import ranges_of
 from ftpd.store.base import Likeness, Twin
 from ftpd.wire.digests import digest_of_twins, parse_digest
 from ftpd.wire.errors import BadRequestError
-from ftpd.wire.messages import Same, Twins
 from ftpd.wire.paths import BadPathError, RemotePath
+from ftpd.wire.replies import Twins
+from ftpd.wire.requests import Same
 
 
 async def same(request: Same, exchange: Exchange) -> Twins:

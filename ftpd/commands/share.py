@@ -9,8 +9,9 @@ from ftpd.access.users import Token
 from ftpd.commands.exchange import Exchange
 from ftpd.wire.errors import BadRequestError, ErrorCode, FtpdError
 from ftpd.wire.limits import KIB, MAX_HEADER, MAX_LABEL, MAX_SHARE_COUNT, MAX_SHARE_S
-from ftpd.wire.messages import Done, ListShares, Share, Shared, SharedPath, SharePage, Unshare
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.replies import Done, Shared, SharedPath, SharePage
+from ftpd.wire.requests import ListShares, Share, Unshare
 
 _PAGE_BYTES = MAX_HEADER - 4 * KIB
 

@@ -1,7 +1,8 @@
 """`df`: how much room there is."""
 
 from ftpd.commands.exchange import Exchange
-from ftpd.wire.messages import Df, Disk
+from ftpd.wire.replies import Disk
+from ftpd.wire.requests import Df
 
 
 async def df(request: Df, exchange: Exchange) -> Disk:

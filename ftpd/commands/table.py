@@ -17,8 +17,9 @@ from ftpd.commands.put import put
 from ftpd.commands.same import same
 from ftpd.commands.share import share, shares, unshare
 from ftpd.commands.space import df
-from ftpd.wire import messages
-from ftpd.wire.messages import Reply, Request
+from ftpd.wire import requests
+from ftpd.wire.replies import Reply
+from ftpd.wire.requests import Request
 
 R = TypeVar("R", bound=Request)
 
@@ -42,26 +43,26 @@ def _erase(command: Command[R]) -> Command[Request]:
 
 
 COMMANDS: dict[str, Command[Request]] = {
-    "hello": _erase(Command(messages.Hello, Right.NONE, hello)),
-    "ping": _erase(Command(messages.Ping, Right.NONE, ping)),
-    "auth": _erase(Command(messages.Auth, Right.NONE, auth)),
-    "whoami": _erase(Command(messages.Whoami, Right.NONE, whoami)),
-    "share": _erase(Command(messages.Share, Right.NONE, share)),
-    "shares": _erase(Command(messages.ListShares, Right.NONE, shares)),
-    "unshare": _erase(Command(messages.Unshare, Right.NONE, unshare)),
-    "check": _erase(Command(messages.Check, Right.WRITE, check)),
-    "same": _erase(Command(messages.Same, Right.READ, same)),
-    "put": _erase(Command(messages.Put, Right.WRITE, put)),
-    "begin": _erase(Command(messages.Begin, Right.WRITE, begin)),
-    "join": _erase(Command(messages.Join, Right.WRITE, join)),
-    "chunk": _erase(Command(messages.Chunk, Right.WRITE, chunk)),
-    "commit": _erase(Command(messages.Commit, Right.WRITE, commit)),
-    "abort": _erase(Command(messages.Abort, Right.WRITE, abort)),
-    "mkdir": _erase(Command(messages.Mkdir, Right.WRITE, mkdir)),
-    "df": _erase(Command(messages.Df, Right.WRITE, df, "ask how much room there is")),
-    "get": _erase(Command(messages.Get, Right.READ, get)),
-    "ls": _erase(Command(messages.Ls, Right.LIST, ls)),
-    "stat": _erase(Command(messages.Stat, Right.LIST, stat)),
-    "md5": _erase(Command(messages.Md5, Right.READ, md5)),
-    "sum": _erase(Command(messages.Sum, Right.READ, sum_)),
+    "hello": _erase(Command(requests.Hello, Right.NONE, hello)),
+    "ping": _erase(Command(requests.Ping, Right.NONE, ping)),
+    "auth": _erase(Command(requests.Auth, Right.NONE, auth)),
+    "whoami": _erase(Command(requests.Whoami, Right.NONE, whoami)),
+    "share": _erase(Command(requests.Share, Right.NONE, share)),
+    "shares": _erase(Command(requests.ListShares, Right.NONE, shares)),
+    "unshare": _erase(Command(requests.Unshare, Right.NONE, unshare)),
+    "check": _erase(Command(requests.Check, Right.WRITE, check)),
+    "same": _erase(Command(requests.Same, Right.READ, same)),
+    "put": _erase(Command(requests.Put, Right.WRITE, put)),
+    "begin": _erase(Command(requests.Begin, Right.WRITE, begin)),
+    "join": _erase(Command(requests.Join, Right.WRITE, join)),
+    "chunk": _erase(Command(requests.Chunk, Right.WRITE, chunk)),
+    "commit": _erase(Command(requests.Commit, Right.WRITE, commit)),
+    "abort": _erase(Command(requests.Abort, Right.WRITE, abort)),
+    "mkdir": _erase(Command(requests.Mkdir, Right.WRITE, mkdir)),
+    "df": _erase(Command(requests.Df, Right.WRITE, df, "ask how much room there is")),
+    "get": _erase(Command(requests.Get, Right.READ, get)),
+    "ls": _erase(Command(requests.Ls, Right.LIST, ls)),
+    "stat": _erase(Command(requests.Stat, Right.LIST, stat)),
+    "md5": _erase(Command(requests.Md5, Right.READ, md5)),
+    "sum": _erase(Command(requests.Sum, Right.READ, sum_)),
 }

@@ -20,8 +20,9 @@ from ftpd.payload.files import Source
 from ftpd.wire.digests import Buffer, Digest, Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import SMALL_FILE
-from ftpd.wire.messages import Algorithm, Durability, Entry, EntryType, IfExists
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.replies import Entry
+from ftpd.wire.terms import Algorithm, Durability, EntryType, IfExists
 
 
 class Details(NamedTuple):

@@ -30,8 +30,9 @@ from ftpd.store.loaded import LoadedFile
 from ftpd.store.names import free_names
 from ftpd.wire.digests import Buffer, Digest, Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
-from ftpd.wire.messages import Algorithm, Durability, Entry, EntryType, IfExists
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.replies import Entry
+from ftpd.wire.terms import Algorithm, Durability, EntryType, IfExists
 
 PLENTY = 2**40
 """Bytes that it says are free. Nobody counts them; who asks beforehand is not to be turned away."""

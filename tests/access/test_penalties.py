@@ -7,7 +7,7 @@ import pytest
 
 from ftpd.access.penalties import FREE_SCORE, HALF_LIFE_S, PURGE_S, Caller, Penalties, source_of
 from ftpd.wire.errors import ErrorCode, FtpdError
-from ftpd.wire.messages import AuthMethod
+from ftpd.wire.terms import AuthMethod
 
 HERE, THERE = "192.0.2.1", "192.0.2.2"
 

@@ -15,8 +15,8 @@ from ftpd.store.base import Likeness, OpenChunk, SmallFile, Store, Twin, UploadP
 from ftpd.store.memory import MemoryStore
 from ftpd.wire.digests import hash_leaf, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
-from ftpd.wire.messages import Algorithm, EntryType, IfExists
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.terms import Algorithm, EntryType, IfExists
 
 HOME = "homes/jo-home"
 OLD, NEW = b"what was there", b"what is new"

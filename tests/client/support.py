@@ -19,7 +19,7 @@ from ftpd.listening import listen
 from ftpd.payload.workers import Workers
 from ftpd.server import Server
 from ftpd.store.local import LocalStore
-from ftpd.wire.messages import Durability
+from ftpd.wire.terms import Durability
 
 MIB = 1024 * 1024
 PATIENCE_S = 20.0

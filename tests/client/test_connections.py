@@ -13,8 +13,9 @@ from ftpd import requests
 from ftpd.server import Server
 from ftpd.store.local.partials import LocalPartial
 from ftpd.wire.digests import Tree, tree_of
-from ftpd.wire.messages import Begin, Begun, Chunk, Commit, Confirmed, Ping, Pong, Stored
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.replies import Begun, Confirmed, Pong, Stored
+from ftpd.wire.requests import Begin, Chunk, Commit, Ping
 from tests.client.proxy import Line, Proxy
 from tests.client.support import MIB, Recorder, Service, connected, content, hidden, names_in, soon
 from tests.peer import ServerProcess

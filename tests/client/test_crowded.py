@@ -19,7 +19,7 @@ from ftpd.access.credentials import new_token
 from ftpd.access.door import UsersDoor
 from ftpd.access.users import Token, User, edit
 from ftpd.wire.limits import MIN_CHUNK, SMALL_FILE
-from ftpd.wire.messages import IfExists
+from ftpd.wire.terms import IfExists
 from tests.client.command import Ftpc, command
 from tests.client.scripted import GREETING, read_request, refusal, scripted
 from tests.client.support import Service, connected, content, names_in, soon

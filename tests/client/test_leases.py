@@ -7,7 +7,7 @@ import pytest
 
 from ftpc import RefusedError
 from ftpc.results import PutResult
-from ftpd.wire.messages import IfExists
+from ftpd.wire.terms import IfExists
 from tests.client.proxy import Proxy
 from tests.client.support import MIB, Recorder, Service, connected, content
 from tests.peer import Peer

@@ -20,7 +20,7 @@ from ftpd.commands.table import COMMANDS
 from ftpd.payload.channel import Channel
 from ftpd.store.local import LocalStore
 from ftpd.wire.limits import MAX_CHECKED, MIN_CHUNK, SMALL_FILE
-from ftpd.wire.messages import IfExists
+from ftpd.wire.terms import IfExists
 from tests.client.command import Caller, Ftpc
 from tests.client.proxy import proxied
 from tests.client.support import MIB, Service, connected, content, names_in, soon

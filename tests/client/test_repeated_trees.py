@@ -19,7 +19,8 @@ from ftpd.commands.table import COMMANDS
 from ftpd.payload.channel import Channel
 from ftpd.wire.digests import tree_of
 from ftpd.wire.limits import SMALL_FILE
-from ftpd.wire.messages import Request, Same, encode_request
+from ftpd.wire.messages import encode_request
+from ftpd.wire.requests import Request, Same
 from tests.client.command import Ftpc
 from tests.client.proxy import Proxy, proxied
 from tests.client.scripted import answering, scripted

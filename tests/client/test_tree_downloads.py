@@ -19,7 +19,7 @@ from ftpc.transfer.tree_download import (
     PENDING_BYTES,
 )
 from ftpd.wire.limits import MIB, PAGE_ENTRIES, SMALL_FILE
-from ftpd.wire.messages import Entry
+from ftpd.wire.replies import Entry
 from tests.client.proxy import Proxy
 from tests.client.scripted import CONTENT, GREETING, read_request, refusal, scripted
 from tests.client.support import Service, connected, content, hidden, soon

@@ -11,41 +11,42 @@ from typing import Any
 import msgspec
 import pytest
 
-from ftpd import proxy, replies, requests, session, tls
+from ftpd import proxy, requests, session, tls
 from ftpd.commands.table import COMMANDS
 from ftpd.config import DEFAULT_PORT
 from ftpd.payload import channel
-from ftpd.wire import limits, messages
+from ftpd.replies import HELD_BYTES
+from ftpd.wire import limits, replies, terms
 from ftpd.wire.errors import ErrorCode
-from ftpd.wire.messages import Durability
+from ftpd.wire.terms import Durability
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "protocol.md").read_text("utf-8")
 VECTORS = json.loads((ROOT / "tests" / "vectors" / "digests.json").read_text("ascii"))
 
 REPLIES: dict[str, dict[str, type[msgspec.Struct]]] = {
-    "hello": {"reply": messages.Greeting},
-    "ping": {"reply": messages.Pong},
-    "auth": {"reply": messages.Identity},
-    "whoami": {"reply": messages.Identity},
-    "share": {"reply": messages.Shared},
-    "shares": {"reply": messages.SharePage, "share": messages.SharedPath},
+    "hello": {"reply": replies.Greeting},
+    "ping": {"reply": replies.Pong},
+    "auth": {"reply": replies.Identity},
+    "whoami": {"reply": replies.Identity},
+    "share": {"reply": replies.Shared},
+    "shares": {"reply": replies.SharePage, "share": replies.SharedPath},
     "unshare": {},
-    "check": {"reply": messages.Checked, "refusal": messages.Refused},
-    "same": {"reply": messages.Twins},
-    "put": {"reply": messages.Stored},
-    "begin": {"reply": messages.Begun},
+    "check": {"reply": replies.Checked, "refusal": replies.Refused},
+    "same": {"reply": replies.Twins},
+    "put": {"reply": replies.Stored},
+    "begin": {"reply": replies.Begun},
     "join": {},
-    "chunk": {"reply": messages.Confirmed},
+    "chunk": {"reply": replies.Confirmed},
     "commit": {},
     "abort": {},
-    "mkdir": {"reply": messages.Made},
-    "df": {"reply": messages.Disk},
-    "get": {"reply": messages.Content, "trailer": messages.Trailer},
-    "ls": {"reply": messages.Page, "entry": messages.Entry},
-    "stat": {"reply": messages.Status},
-    "md5": {"reply": messages.Checksum},
-    "sum": {"reply": messages.Checksum},
+    "mkdir": {"reply": replies.Made},
+    "df": {"reply": replies.Disk},
+    "get": {"reply": replies.Content, "trailer": replies.Trailer},
+    "ls": {"reply": replies.Page, "entry": replies.Entry},
+    "stat": {"reply": replies.Status},
+    "md5": {"reply": replies.Checksum},
+    "sum": {"reply": replies.Checksum},
 }
 """The tables in the section of a command, and what they describe.
 
@@ -146,8 +147,8 @@ def test_every_key_of_a_reply_is_described(command: str, title: str) -> None:
 def test_every_reply_is_described() -> None:
     """There is no reply that the tables leave out, but the one without keys."""
     covered = {kind for kinds in REPLIES.values() for kind in kinds.values()}
-    assert {*messages.Reply.__subclasses__(), messages.Entry, messages.SharedPath, messages.Refused} == covered | {
-        messages.Done
+    assert {*replies.Reply.__subclasses__(), replies.Entry, replies.SharedPath, replies.Refused} == covered | {
+        replies.Done
     }
     assert COMMANDS.keys() == REPLIES.keys()
 
@@ -156,9 +157,9 @@ def test_every_reply_is_described() -> None:
 def test_every_word_is_described(key: str) -> None:
     """Each value of a key with a fixed set of words is in the document."""
     words = {
-        "if_exists": messages.IfExists,
-        "type": messages.EntryType,
-        "algo": messages.Algorithm,
+        "if_exists": terms.IfExists,
+        "type": terms.EntryType,
+        "algo": terms.Algorithm,
         "durability": Durability,
     }
     assert not {word.value for word in words[key] if f"`{word.value}`" not in section("Commands")}
@@ -191,7 +192,7 @@ def test_timeouts_are_those_of_the_server() -> None:
     assert requests.HEADER_S == session.LOGIN_S, "they share a row"
     assert [f"{value:g}" for value in values] == list(table(section("Timeouts"), "seconds"))
     assert f"quiet for {requests.QUIET_S:g} s" in DOCUMENT
-    assert f"{replies.HELD_BYTES // limits.MIB} MiB of replies" in DOCUMENT
+    assert f"{HELD_BYTES // limits.MIB} MiB of replies" in DOCUMENT
     assert f"{channel.LINGER_S:g} s or {channel.LINGER_BYTES // limits.MIB} MiB" in DOCUMENT
     assert f"the default port is {DEFAULT_PORT}" in DOCUMENT
 

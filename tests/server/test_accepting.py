@@ -18,7 +18,7 @@ from ftpd.server import Server
 from ftpd.store.local import LocalStore
 from ftpd.tls import own_identity, server_context
 from ftpd.wire.errors import FtpdError
-from ftpd.wire.messages import Durability
+from ftpd.wire.terms import Durability
 from tests.peer import PATIENCE_S, frame
 from tests.server.test_proxy_header import SIGNATURE, line
 

@@ -10,7 +10,7 @@ from ftpd.payload.workers import Workers
 from ftpd.store.base import Store
 from ftpd.store.local import PARTIAL_TTL_S, LocalStore
 from ftpd.store.memory import MemoryStore
-from ftpd.wire.messages import Durability
+from ftpd.wire.terms import Durability
 
 OpenLocal = Callable[..., LocalStore]
 """Opens a local store on a folder; `durability` and `read_only` as `LocalStore` has them."""

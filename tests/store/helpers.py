@@ -13,8 +13,9 @@ from ftpd.store.base import Store, StoredFile, Upload, UploadPlan
 from ftpd.store.local.digests import SETTLED_NS
 from ftpd.wire.digests import Tree, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
-from ftpd.wire.messages import Entry, IfExists
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.replies import Entry
+from ftpd.wire.terms import IfExists
 
 PATIENCE_S = 20.0
 """How long anything may take before a test counts as hung. Nothing takes nearly that long."""

@@ -12,8 +12,8 @@ from ftpd.payload.workers import Workers
 from ftpd.store.base import Store, UploadPlan
 from ftpd.store.local import LocalStore
 from ftpd.wire.digests import TreeHasher, chunk_size_for
-from ftpd.wire.messages import Durability, IfExists
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.terms import Durability, IfExists
 
 SIZE = 9000
 

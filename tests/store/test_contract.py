@@ -13,7 +13,7 @@ from ftpd.store.base import Store, UploadPlan
 from ftpd.wire.digests import TreeHasher, chunk_size_for, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import MAX_COMPONENT, MIB
-from ftpd.wire.messages import EntryType, IfExists
+from ftpd.wire.terms import EntryType, IfExists
 from tests.store.helpers import Nothing, begun, content, get, names, opened, path_of, plan_for, put, refused, tree_in
 
 SIZES = (0, 1, MIB - 1, MIB, MIB + 1)

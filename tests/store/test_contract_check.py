@@ -6,7 +6,7 @@ from ftpd.store.base import Growth, Store, UploadPlan
 from ftpd.store.local import LocalStore
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import MAX_INTEGER
-from ftpd.wire.messages import IfExists
+from ftpd.wire.terms import IfExists
 from tests.store.conftest import Reopen
 from tests.store.helpers import names, plan_for, put, refused
 

@@ -6,7 +6,7 @@ import pytest
 
 from ftpd.store.base import Store
 from ftpd.wire.errors import ErrorCode
-from ftpd.wire.messages import EntryType, IfExists
+from ftpd.wire.terms import EntryType, IfExists
 from tests.store.conftest import Reopen
 from tests.store.helpers import ROOT, get, names, path_of, plan_for, put, refused
 

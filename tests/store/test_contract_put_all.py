@@ -12,7 +12,7 @@ from ftpd.store.base import SmallFile, Store, UploadPlan
 from ftpd.store.local import batch
 from ftpd.wire.digests import tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
-from ftpd.wire.messages import Durability, IfExists
+from ftpd.wire.terms import Durability, IfExists
 from tests.store.conftest import OpenLocal
 from tests.store.helpers import get, names, path_of, plan_for, put, tree_in
 

@@ -13,7 +13,7 @@ from ftpd.store.local.digests import SETTLED_NS
 from ftpd.wire.digests import tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import MIB, SMALL_FILE
-from ftpd.wire.messages import Algorithm
+from ftpd.wire.terms import Algorithm
 from tests.store.conftest import OpenLocal
 from tests.store.helpers import path_of, put, settled, tree_in
 from tests.store.test_local_digests import query

@@ -9,8 +9,9 @@ from ftpd.store.base import Store
 from ftpd.wire.digests import TreeHasher, chunk_size_for, tree_of
 from ftpd.wire.errors import ErrorCode
 from ftpd.wire.limits import MIB
-from ftpd.wire.messages import Algorithm, Entry, EntryType, IfExists
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.replies import Entry
+from ftpd.wire.terms import Algorithm, EntryType, IfExists
 from tests.store.conftest import Reopen
 from tests.store.helpers import ROOT, get, names, opened, pages, path_of, plan_for, put, refused, tree_in
 

@@ -9,7 +9,7 @@ from ftpd.store.base import OpenChunk, Store, Upload
 from ftpd.wire.digests import hash_leaf, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import MIB
-from ftpd.wire.messages import IfExists
+from ftpd.wire.terms import IfExists
 from tests.store.helpers import get, path_of, plan_for, put, refused
 
 CHUNK = 8 * MIB

@@ -10,7 +10,7 @@ from ftpd.store.local import comparing
 from ftpd.store.memory import MemoryStore
 from ftpd.wire.digests import tree_of
 from ftpd.wire.errors import ErrorCode
-from ftpd.wire.messages import Durability
+from ftpd.wire.terms import Durability
 from tests.store.conftest import OpenLocal, Reopen
 from tests.store.helpers import open_descriptors, path_of, put, refused, settled, snapshot, tree_in
 

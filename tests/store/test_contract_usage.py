@@ -1,7 +1,7 @@
 """The contract of a store (`ftpd/store/base.py`), what it takes up: every implementation passes."""
 
 from ftpd.store.base import Store
-from ftpd.wire.messages import IfExists
+from ftpd.wire.terms import IfExists
 from tests.store.helpers import ROOT, path_of, put
 
 

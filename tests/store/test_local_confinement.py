@@ -11,8 +11,8 @@ import pytest
 from ftpd.store.local import LocalStore
 from ftpd.wire.digests import tree_of
 from ftpd.wire.errors import ErrorCode
-from ftpd.wire.messages import Algorithm, EntryType, IfExists
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.terms import Algorithm, EntryType, IfExists
 from tests.store.helpers import (
     PATIENCE_S,
     ROOT,

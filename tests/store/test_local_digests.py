@@ -19,7 +19,7 @@ from ftpd.store.local.digests import SETTLED_NS, DigestCache, State
 from ftpd.wire.digests import Tree, tree_of
 from ftpd.wire.errors import ErrorCode
 from ftpd.wire.limits import SMALL_FILE
-from ftpd.wire.messages import Algorithm
+from ftpd.wire.terms import Algorithm
 from tests.store.conftest import OpenLocal
 from tests.store.helpers import PATIENCE_S, get, opened, path_of, put, refused, settled, tree_in
 

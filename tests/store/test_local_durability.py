@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from ftpd.wire.limits import MIB
-from ftpd.wire.messages import IfExists
+from ftpd.wire.terms import IfExists
 from tests.store import publish_once
 from tests.store.helpers import PATIENCE_S
 

@@ -17,8 +17,8 @@ from ftpd.store.local import LocalStore
 from ftpd.wire.digests import tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import MIB
-from ftpd.wire.messages import Algorithm, Durability, IfExists
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.terms import Algorithm, Durability, IfExists
 from tests.disks import full, mounted, only_root, run, small_disk
 from tests.store import unprivileged
 from tests.store.conftest import OpenLocal

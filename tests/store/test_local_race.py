@@ -12,7 +12,7 @@ import pytest
 
 from ftpd.store.local import LocalStore
 from ftpd.wire.errors import ErrorCode, FtpdError
-from ftpd.wire.messages import Algorithm, IfExists
+from ftpd.wire.terms import Algorithm, IfExists
 from tests.store.helpers import PATIENCE_S, get, names, open_descriptors, path_of, put, snapshot
 from tests.store.test_local_digests import md5_of
 

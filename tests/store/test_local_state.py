@@ -12,8 +12,8 @@ from ftpd.store.base import Listing, StoredFile, Upload, UploadPlan
 from ftpd.store.local import LocalStore
 from ftpd.wire.digests import tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
-from ftpd.wire.messages import Algorithm, IfExists
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.terms import Algorithm, IfExists
 from tests.store.conftest import OpenLocal
 from tests.store.helpers import (
     PATIENCE_S,

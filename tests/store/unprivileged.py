@@ -13,8 +13,8 @@ from pathlib import Path
 from ftpd.payload.workers import Workers
 from ftpd.store.local import LocalStore
 from ftpd.wire.errors import FtpdError
-from ftpd.wire.messages import Algorithm, Durability
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.terms import Algorithm, Durability
 from tests.store.helpers import get, names, put, temporaries
 
 

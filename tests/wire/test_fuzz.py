@@ -9,13 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ftpd.wire import messages
+from ftpd.wire import messages, replies
 from ftpd.wire.errors import FtpdError
 from ftpd.wire.frames import Header, decode_header, decode_strictly
-from ftpd.wire.messages import Reply, Request
 from ftpd.wire.paths import RemotePath, is_nameable
+from ftpd.wire.replies import Reply
+from ftpd.wire.requests import Request
 
-KINDS: list[type[msgspec.Struct]] = [*Request.__subclasses__(), *Reply.__subclasses__(), messages.Refusal]
+KINDS: list[type[msgspec.Struct]] = [*Request.__subclasses__(), *Reply.__subclasses__(), replies.Refusal]
 KEYS = sorted({"cmd", "ok", "error", *(key for kind in KINDS for key in kind.__struct_fields__)})
 WORDS = ["put", "get", "chunk", "overwrite", "fail", "md5", "file", "dir", ".ftpd", "..", "a/b", "\0", "é", "\u200c"]
 

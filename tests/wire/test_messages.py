@@ -6,43 +6,44 @@ from typing import get_args
 import msgspec
 import pytest
 
-from ftpd.wire import messages
+from ftpd.wire import messages, replies, requests, terms
 from ftpd.wire.errors import BadFrameError, BadRequestError, ErrorCode
 from ftpd.wire.frames import Header, Json, decode_header, decode_length
 from ftpd.wire.limits import MAX_HEADER, MAX_ID, MAX_INTEGER
-from ftpd.wire.messages import Request, parse
+from ftpd.wire.messages import parse
+from ftpd.wire.requests import Request
 
 FULL: dict[str, tuple[type[Request], Header]] = {
-    "hello": (messages.Hello, {"version": 2, "client": "x/1"}),
-    "ping": (messages.Ping, {}),
-    "auth": (messages.Auth, {"method": "password", "token": "t", "user": "u", "password": "p", "session": "s",
+    "hello": (requests.Hello, {"version": 2, "client": "x/1"}),
+    "ping": (requests.Ping, {}),
+    "auth": (requests.Auth, {"method": "password", "token": "t", "user": "u", "password": "p", "session": "s",
               "key": "k", "nonce": "n", "signature": "s"}),
-    "whoami": (messages.Whoami, {}),
-    "share": (messages.Share, {"path": "a", "upload": True, "expires": 60, "count": 2, "label": "l"}),
-    "shares": (messages.ListShares, {"after": "s"}),
-    "unshare": (messages.Unshare, {"share": "s"}),
-    "check": (messages.Check, {"files": [["a", 3], ["b", None]], "if_exists": "fail"}),
-    "same": (messages.Same, {"files": [["a", 3, "r"]], "details": [[1, 999_999_999, 0o777]]}),
+    "whoami": (requests.Whoami, {}),
+    "share": (requests.Share, {"path": "a", "upload": True, "expires": 60, "count": 2, "label": "l"}),
+    "shares": (requests.ListShares, {"after": "s"}),
+    "unshare": (requests.Unshare, {"share": "s"}),
+    "check": (requests.Check, {"files": [["a", 3], ["b", None]], "if_exists": "fail"}),
+    "same": (requests.Same, {"files": [["a", 3, "r"]], "details": [[1, 999_999_999, 0o777]]}),
     "put": (
-        messages.Put,
+        requests.Put,
         {"filename": "a", "filesize": 3, "blake3": "b", "md5": "m", "sha256": "s", "if_exists": "rename",
          "mtime": 1, "mtime_ns": 999_999_999, "mode": 0o777},
     ),
     "begin": (
-        messages.Begin,
+        requests.Begin,
         {"filename": "a", "filesize": 3, "upload": "u", "if_exists": "skip", "mtime": 1, "mtime_ns": 2, "mode": 0},
     ),
-    "join": (messages.Join, {"upload": "u", "lease": "l"}),
-    "chunk": (messages.Chunk, {"upload": "u", "index": 0, "size": 3, "digest": "d"}),
-    "commit": (messages.Commit, {"upload": "u", "chunks": 1, "root": "r", "wait": True}),
-    "abort": (messages.Abort, {"upload": "u"}),
-    "mkdir": (messages.Mkdir, {"path": "a"}),
-    "df": (messages.Df, {}),
-    "get": (messages.Get, {"filename": "a", "offset": 1, "length": 2, "resume": True, "if_root": "r"}),
-    "ls": (messages.Ls, {"path": "a", "long": True, "cursor": "c"}),
-    "stat": (messages.Stat, {"filename": "a", "leaves": True}),
-    "md5": (messages.Md5, {"filename": "a"}),
-    "sum": (messages.Sum, {"filename": "a", "algo": "sha1"}),
+    "join": (requests.Join, {"upload": "u", "lease": "l"}),
+    "chunk": (requests.Chunk, {"upload": "u", "index": 0, "size": 3, "digest": "d"}),
+    "commit": (requests.Commit, {"upload": "u", "chunks": 1, "root": "r", "wait": True}),
+    "abort": (requests.Abort, {"upload": "u"}),
+    "mkdir": (requests.Mkdir, {"path": "a"}),
+    "df": (requests.Df, {}),
+    "get": (requests.Get, {"filename": "a", "offset": 1, "length": 2, "resume": True, "if_root": "r"}),
+    "ls": (requests.Ls, {"path": "a", "long": True, "cursor": "c"}),
+    "stat": (requests.Stat, {"filename": "a", "leaves": True}),
+    "md5": (requests.Md5, {"filename": "a"}),
+    "sum": (requests.Sum, {"filename": "a", "algo": "sha1"}),
 }  # fmt: skip
 """Every request with every key."""
 
@@ -148,7 +149,7 @@ def test_reason_does_not_repeat_a_huge_value(command: str, key: str) -> None:
 def test_id_is_found_and_echoed(request_id: str | int, expected: str | int) -> None:
     """A short string or an integer is an id, and comes back in the reply and in the refusal."""
     assert expected == messages.request_id_of({"cmd": 3, "id": request_id})
-    assert expected == header_of(messages.encode_reply(messages.Done(), request_id))["id"]
+    assert expected == header_of(messages.encode_reply(replies.Done(), request_id))["id"]
     assert expected == header_of(messages.encode_refusal(ErrorCode.BUSY, "busy", None, request_id))["id"]
 
 
@@ -156,7 +157,7 @@ def test_id_is_found_and_echoed(request_id: str | int, expected: str | int) -> N
 def test_id_may_be_absent(header: Header) -> None:
     """A request without an id, or with null, has none, and its reply neither."""
     assert messages.request_id_of(header) is None
-    assert header_of(messages.encode_reply(messages.Done(), None)) == {"ok": True}
+    assert header_of(messages.encode_reply(replies.Done(), None)) == {"ok": True}
 
 
 @pytest.mark.parametrize("request_id", [True, False, 1.5, 1.0, [], {}, "x" * (MAX_ID + 1), "x" * 60_000])
@@ -170,12 +171,12 @@ def test_other_ids_are_refused(request_id: Json) -> None:
 
 def test_payload_size_is_known_even_if_the_rest_is_wrong() -> None:
     """The bytes behind a header are found by one key alone; commands without payload never look."""
-    assert messages.payload_size_of({"cmd": "put", "filesize": 7, "filename": []}, messages.Put) == 7
-    assert messages.payload_size_of({"size": 8}, messages.Chunk) == 8
-    assert messages.payload_size_of({"filesize": "x", "size": []}, messages.Begin) == 0
+    assert messages.payload_size_of({"cmd": "put", "filesize": 7, "filename": []}, requests.Put) == 7
+    assert messages.payload_size_of({"size": 8}, requests.Chunk) == 8
+    assert messages.payload_size_of({"filesize": "x", "size": []}, requests.Begin) == 0
 
 
-@pytest.mark.parametrize("kind", [messages.Put, messages.Chunk])
+@pytest.mark.parametrize("kind", [requests.Put, requests.Chunk])
 @pytest.mark.parametrize("value", [None, True, False, "12", 1.5, 12.0, [], {}, "x" * 60_000])
 def test_unknown_payload_size_ends_the_stream(kind: type[Request], value: Json) -> None:
     """Without an integer nobody can tell where the next frame starts: the stream can not be trusted any more."""
@@ -195,50 +196,50 @@ def test_commands_with_payload() -> None:
 
 def test_reply_says_ok_and_leaves_defaults_out() -> None:
     """A reply starts with `ok`, and what has its default value is not sent."""
-    stored = messages.Stored(filename="a", filesize=3)
+    stored = replies.Stored(filename="a", filesize=3)
     assert messages.encode_reply(stored)[4:] == b'{"ok":true,"filename":"a","filesize":3}'
-    begun = messages.Begun(skipped=True)
+    begun = replies.Begun(skipped=True)
     assert header_of(messages.encode_reply(begun, 1)) == {"ok": True, "skipped": True, "id": 1}
 
 
-REPLIES: list[messages.Reply] = [
-    messages.Done(),
-    messages.Greeting(version=1, server="s", features=["f"], limits={"l": 1}, durability=messages.Durability.FULL,
+REPLIES: list[replies.Reply] = [
+    replies.Done(),
+    replies.Greeting(version=1, server="s", features=["f"], limits={"l": 1}, durability=terms.Durability.FULL,
                       read_only=True, auth=["a"]),
-    messages.Pong(time=1),
-    messages.Identity(user="u", rights=["read"], nonce="n"),
-    messages.Shared(share="s", token="t", rights=["read"], expires=1),  # noqa: S106 (none)
-    messages.SharePage(
-        shares=[messages.SharedPath(share="s", user="u", path="p", rights=["read"], expires=1, count=2, used=1)],
+    replies.Pong(time=1),
+    replies.Identity(user="u", rights=["read"], nonce="n"),
+    replies.Shared(share="s", token="t", rights=["read"], expires=1),  # noqa: S106 (none)
+    replies.SharePage(
+        shares=[replies.SharedPath(share="s", user="u", path="p", rights=["read"], expires=1, count=2, used=1)],
         more=True,
     ),
-    messages.Twins(same=[(0, 3), (5, 5)], digest="d", no_folder=True),
-    messages.Checked(size=1, replaced=2, new_files=3, free=4, used=5, quota=6, files=7, quota_files=8, more=9,
-                     refused=[messages.Refused(index=0, code="exists", message="m")]),
-    messages.Stored(filename="é/b", filesize=3, root="r", skipped=True),
-    messages.Begun(upload="u", chunk_size=1, have=[(0, 3)]),
-    messages.Confirmed(index=1),
-    messages.Made(created=False),
-    messages.Disk(total=5, free=4, used=3, quota=2, files=1, quota_files=0),
-    messages.Content(filesize=3, offset=1, length=2, chunk_size=1, leaves=0, trailer=True, root="r", mtime=1,
+    replies.Twins(same=[(0, 3), (5, 5)], digest="d", no_folder=True),
+    replies.Checked(size=1, replaced=2, new_files=3, free=4, used=5, quota=6, files=7, quota_files=8, more=9,
+                     refused=[replies.Refused(index=0, code="exists", message="m")]),
+    replies.Stored(filename="é/b", filesize=3, root="r", skipped=True),
+    replies.Begun(upload="u", chunk_size=1, have=[(0, 3)]),
+    replies.Confirmed(index=1),
+    replies.Made(created=False),
+    replies.Disk(total=5, free=4, used=3, quota=2, files=1, quota_files=0),
+    replies.Content(filesize=3, offset=1, length=2, chunk_size=1, leaves=0, trailer=True, root="r", mtime=1,
                      mtime_ns=2, mode=3),
-    messages.Trailer(root="r"),
-    messages.Page(entries=[messages.Entry(name="a", type=messages.EntryType.OTHER, size=0, mtime=1, mode=2)],
+    replies.Trailer(root="r"),
+    replies.Page(entries=[replies.Entry(name="a", type=terms.EntryType.OTHER, size=0, mtime=1, mode=2)],
                   cursor="c", unnameable=1),
-    messages.Status(type=messages.EntryType.SYMLINK, filesize=1, mtime=1, mtime_ns=1, mode=1, root="r"),
-    messages.Checksum(algo=messages.Algorithm.BLAKE3, digest="d"),
+    replies.Status(type=terms.EntryType.SYMLINK, filesize=1, mtime=1, mtime_ns=1, mode=1, root="r"),
+    replies.Checksum(algo=terms.Algorithm.BLAKE3, digest="d"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("reply", REPLIES, ids=lambda reply: type(reply).__name__)
-def test_reply_survives_the_wire(reply: messages.Reply) -> None:
+def test_reply_survives_the_wire(reply: replies.Reply) -> None:
     """A reply is the same after encoding and parsing."""
     assert reply == parse(header_of(messages.encode_reply(reply, 5)), type(reply))
 
 
 def test_every_reply_is_in_the_list() -> None:
     """The list of these tests has every reply there is."""
-    assert set(messages.Reply.__subclasses__()) == {type(reply) for reply in REPLIES}
+    assert set(replies.Reply.__subclasses__()) == {type(reply) for reply in REPLIES}
 
 
 def test_refusal_carries_code_sentence_and_facts() -> None:
@@ -246,8 +247,8 @@ def test_refusal_carries_code_sentence_and_facts() -> None:
     frame = messages.encode_refusal(ErrorCode.BUSY, "later", {"code": "x", "message": "y", "limit": 3}, 7)
     error = {"code": "busy", "message": "later", "limit": 3}
     assert {"ok": False, "error": error, "id": 7} == header_of(frame) == json.loads(frame[4:])
-    refusal = parse(header_of(frame), messages.Refusal)
-    assert (messages.ErrorBody(code="busy", message="later"), False, 7) == (refusal.error, refusal.ok, refusal.id)
+    refusal = parse(header_of(frame), replies.Refusal)
+    assert (replies.ErrorBody(code="busy", message="later"), False, 7) == (refusal.error, refusal.ok, refusal.id)
 
 
 @pytest.mark.parametrize(
@@ -255,9 +256,9 @@ def test_refusal_carries_code_sentence_and_facts() -> None:
 )
 def test_what_is_no_refusal_is_refused(header: Header) -> None:
     """A refusal has `ok: false` and an error with code and message."""
-    refuse(header, messages.Refusal)
+    refuse(header, replies.Refusal)
 
 
 def test_ids_are_short_strings_or_integers() -> None:
     """The type of an id has two members, and so has what a request can carry."""
-    assert len(get_args(messages.RequestId)) == 2
+    assert len(get_args(terms.RequestId)) == 2

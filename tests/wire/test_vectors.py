@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ftpd.commands.table import COMMANDS
-from ftpd.wire import messages
+from ftpd.wire import messages, replies
 from ftpd.wire.digests import TreeHasher, chunk_count, chunk_size_for
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.frames import Header, decode_header, decode_length
@@ -17,29 +17,29 @@ from ftpd.wire.paths import RemotePath
 Case = dict[str, Any]
 VECTORS = Path(__file__).parent.parent / "vectors"
 
-REPLIES: dict[str, type[messages.Reply]] = {
-    "hello": messages.Greeting,
-    "ping": messages.Pong,
-    "auth": messages.Identity,
-    "whoami": messages.Identity,
-    "share": messages.Shared,
-    "shares": messages.SharePage,
-    "unshare": messages.Done,
-    "put": messages.Stored,
-    "begin": messages.Begun,
-    "join": messages.Done,
-    "chunk": messages.Confirmed,
-    "commit": messages.Stored,
-    "abort": messages.Done,
-    "mkdir": messages.Made,
-    "check": messages.Checked,
-    "same": messages.Twins,
-    "df": messages.Disk,
-    "get": messages.Content,
-    "ls": messages.Page,
-    "stat": messages.Status,
-    "md5": messages.Checksum,
-    "sum": messages.Checksum,
+REPLIES: dict[str, type[replies.Reply]] = {
+    "hello": replies.Greeting,
+    "ping": replies.Pong,
+    "auth": replies.Identity,
+    "whoami": replies.Identity,
+    "share": replies.Shared,
+    "shares": replies.SharePage,
+    "unshare": replies.Done,
+    "put": replies.Stored,
+    "begin": replies.Begun,
+    "join": replies.Done,
+    "chunk": replies.Confirmed,
+    "commit": replies.Stored,
+    "abort": replies.Done,
+    "mkdir": replies.Made,
+    "check": replies.Checked,
+    "same": replies.Twins,
+    "df": replies.Disk,
+    "get": replies.Content,
+    "ls": replies.Page,
+    "stat": replies.Status,
+    "md5": replies.Checksum,
+    "sum": replies.Checksum,
 }
 
 
@@ -94,7 +94,7 @@ def test_reply_frames(case: Case) -> None:
     """A reply of the vectors gives the header they say, and is a reply to its command."""
     header = decode(bytes.fromhex(case["hex"]))
     assert case["header"] == header
-    messages.parse(header, REPLIES[case["command"]] if header["ok"] else messages.Refusal)
+    messages.parse(header, REPLIES[case["command"]] if header["ok"] else replies.Refusal)
 
 
 def test_vectors_have_every_command_both_ways() -> None:

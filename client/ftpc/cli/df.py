@@ -8,7 +8,7 @@ from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
 from ftpd.amounts import size_text
 from ftpd.arguments import Parser
-from ftpd.wire.messages import Disk
+from ftpd.wire.replies import Disk
 
 EXAMPLES = """\
   ftpc df                              room on the server, and in your quota

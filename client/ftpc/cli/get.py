@@ -26,7 +26,7 @@ from ftpc.ui.text import count_text
 from ftpd.amounts import size_text
 from ftpd.arguments import Parser
 from ftpd.wire.errors import ErrorCode
-from ftpd.wire.messages import EntryType
+from ftpd.wire.terms import EntryType
 
 EXAMPLES = """\
   ftpc get a.txt                     into this folder

@@ -9,7 +9,7 @@ from ftpc.cli.terminal import Terminal
 from ftpc.errors import FtpcError
 from ftpc.jobs import Unfinished, unfinished
 from ftpc.ui.base import Display
-from ftpd.wire.messages import IfExists
+from ftpd.wire.terms import IfExists
 
 _AGAIN: dict[IfExists | None, str] = {
     IfExists.FAIL: "give {command} again with --if-exists skip to go on",

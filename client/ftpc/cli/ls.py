@@ -12,7 +12,8 @@ from ftpc.errors import RefusedError
 from ftpc.ui.text import count_text, safe_text
 from ftpd.amounts import size_text
 from ftpd.arguments import Parser
-from ftpd.wire.messages import Entry, EntryType
+from ftpd.wire.replies import Entry
+from ftpd.wire.terms import EntryType
 
 EXAMPLES = """\
   ftpc ls              the names in the served folder

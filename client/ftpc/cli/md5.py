@@ -17,7 +17,7 @@ from ftpc.errors import FtpcError
 from ftpc.files import local_errors
 from ftpc.ui.text import count_text, safe_text
 from ftpd.arguments import Parser
-from ftpd.wire.messages import Algorithm
+from ftpd.wire.terms import Algorithm
 
 EXAMPLES = """\
   ftpc md5 big.mp4            the same line md5sum prints

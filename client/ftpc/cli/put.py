@@ -28,7 +28,7 @@ from ftpc.ui.text import count_text
 from ftpd.amounts import size_text
 from ftpd.arguments import Parser
 from ftpd.wire.limits import SMALL_FILE
-from ftpd.wire.messages import IfExists
+from ftpd.wire.terms import IfExists
 
 EXAMPLES = """\
   ftpc put big.mp4                     as big.mp4

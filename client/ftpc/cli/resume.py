@@ -16,7 +16,7 @@ from ftpc.client import Client, connect
 from ftpc.jobs import Unfinished
 from ftpc.progress import Progress
 from ftpd.arguments import Parser
-from ftpd.wire.messages import IfExists
+from ftpd.wire.terms import IfExists
 
 
 def make_parser(verb: str) -> Parser:

@@ -15,7 +15,7 @@ from ftpc.ui.text import safe_text
 from ftpd.amounts import parse_time
 from ftpd.arguments import Parser
 from ftpd.wire.limits import MAX_LABEL, MAX_SHARE_COUNT, MAX_SHARE_S
-from ftpd.wire.messages import SharedPath
+from ftpd.wire.replies import SharedPath
 
 EXAMPLES = """\
   ftpc share report.pdf                     prints a share code: one line to hand over

@@ -9,7 +9,7 @@ from ftpc.client import Client
 from ftpc.errors import FtpcError
 from ftpc.ui.text import safe_text
 from ftpd.arguments import Parser
-from ftpd.wire.messages import Algorithm
+from ftpd.wire.terms import Algorithm
 
 EXAMPLES = """\
   ftpc sum big.mp4                    SHA-256, as sha256sum prints it

@@ -6,7 +6,9 @@ from ftpc.files import LocalSource
 from ftpc.progress import Item, Phase, Progress
 from ftpd.wire.digests import Tree, chunk_count, size_of_chunk
 from ftpd.wire.limits import DIGEST_SIZE, MAX_STREAM_CHUNKS, MIN_CHUNK
-from ftpd.wire.messages import EntryType, Stat, Status
+from ftpd.wire.replies import Status
+from ftpd.wire.requests import Stat
+from ftpd.wire.terms import EntryType
 
 
 async def ask_for_tree(connection: Connection, remote: str) -> None:

@@ -14,7 +14,7 @@ from ftpc.errors import FtpcError, RefusedError
 from ftpc.transfer.plan import Streams
 from ftpc.transfer.retry import is_temporary
 from ftpc.transfer.tasks import errors_of_a_group
-from ftpd.wire.messages import Get
+from ftpd.wire.requests import Get
 
 AHEAD = 2
 """Chunks that are asked for on one connection."""

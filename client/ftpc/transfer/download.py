@@ -17,7 +17,8 @@ from ftpd.payload.receive import PayloadReader
 from ftpd.wire.digests import Buffer, Digest, Tree, TreeHasher, chunk_count, size_of_chunk
 from ftpd.wire.errors import ErrorCode
 from ftpd.wire.limits import DIGEST_SIZE, MAX_STREAM_CHUNKS, MIN_CHUNK
-from ftpd.wire.messages import Content, Get, Stat, Status, Trailer
+from ftpd.wire.replies import Content, Status, Trailer
+from ftpd.wire.requests import Get, Stat
 
 TRIES = 4
 """How often a chunk that arrives damaged is fetched before it counts as damaged where it is kept."""

@@ -11,7 +11,8 @@ from ftpc.progress import Item, Phase, Progress
 from ftpc.transfer.tasks import first_of
 from ftpd.wire.errors import ErrorCode
 from ftpd.wire.limits import CHUNKS_IN_FLIGHT
-from ftpd.wire.messages import Chunk, Confirmed, Done
+from ftpd.wire.replies import Confirmed, Done
+from ftpd.wire.requests import Chunk
 
 _NOTHING = Chunk(upload="", index=0, size=0, digest="")
 """Never sent: waiting for its confirmation tells how the connection ended."""

@@ -17,7 +17,8 @@ from ftpc.transfer.here import make_durable
 from ftpc.transfer.plan import Streams
 from ftpc.transfer.retry import go_on, persist
 from ftpd.wire.limits import SMALL_FILE
-from ftpd.wire.messages import Content, Get, Status
+from ftpd.wire.replies import Content, Status
+from ftpd.wire.requests import Get
 
 
 async def get_stream(pool: Pool, request: Get, fd: int, progress: Progress) -> GetResult:

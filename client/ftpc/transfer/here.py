@@ -15,7 +15,9 @@ from ftpc.transfer.twins import FILE_BYTES, twins_in
 from ftpd.payload.files import sync_all
 from ftpd.wire.digests import tree_of
 from ftpd.wire.limits import SMALL_FILE
-from ftpd.wire.messages import Same, Twins, encode_request
+from ftpd.wire.messages import encode_request
+from ftpd.wire.replies import Twins
+from ftpd.wire.requests import Same
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 

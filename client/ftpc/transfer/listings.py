@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ftpc.transfer.saving import Wanted
-from ftpd.wire.messages import Entry, Ls, Page, encode_request
+from ftpd.wire.messages import encode_request
 from ftpd.wire.paths import BadPathError, RemotePath
+from ftpd.wire.replies import Entry, Page
+from ftpd.wire.requests import Ls
 
 PAGES_AHEAD = 16
 """Folders whose listing is asked for at the same time: on a long path each would cost a round trip."""

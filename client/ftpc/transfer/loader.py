@@ -12,7 +12,10 @@ from ftpc.results import TreeFile
 from ftpc.transfer.walk import Local
 from ftpd.wire.digests import tree_of
 from ftpd.wire.limits import KIB, SMALL_FILE
-from ftpd.wire.messages import IfExists, Made, Mkdir, Put, Stored, encode_request
+from ftpd.wire.messages import encode_request
+from ftpd.wire.replies import Made, Stored
+from ftpd.wire.requests import Mkdir, Put
+from ftpd.wire.terms import IfExists
 
 LOAD_BYTES = 256 * KIB
 LOAD_FILES = 256

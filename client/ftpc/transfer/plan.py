@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
 from ftpc.connection import Connection
-from ftpd.wire.messages import IfExists
+from ftpd.wire.terms import IfExists
 
 
 class Streams(NamedTuple):

@@ -17,7 +17,9 @@ from ftpd.amounts import size_text
 from ftpd.payload.workers import Workers
 from ftpd.wire.errors import ErrorCode
 from ftpd.wire.limits import SMALL_PUT
-from ftpd.wire.messages import Check, Checked, IfExists
+from ftpd.wire.replies import Checked
+from ftpd.wire.requests import Check
+from ftpd.wire.terms import IfExists
 
 MOST_TOLD = 10
 """Objections that are told one by one."""

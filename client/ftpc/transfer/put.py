@@ -15,7 +15,8 @@ from ftpc.transfer.upload import upload_file
 from ftpc.transfer.upload_stream import upload_stream
 from ftpc.upload_job import StoredUploadJob, UploadJob
 from ftpd.wire.limits import SMALL_PUT
-from ftpd.wire.messages import IfExists, Stored
+from ftpd.wire.replies import Stored
+from ftpd.wire.terms import IfExists
 
 
 async def put_stream(pool: Pool, fd: int, plan: Plan, progress: Progress) -> PutResult:

@@ -11,7 +11,10 @@ from ftpc.errors import RefusedError
 from ftpc.transfer.loader import Sent
 from ftpc.transfer.pages import pages
 from ftpc.transfer.twins import FILE_BYTES, twins_in
-from ftpd.wire.messages import EntryType, IfExists, Reply, Same, Stat, Status, Twins, encode_request
+from ftpd.wire.messages import encode_request
+from ftpd.wire.replies import Reply, Status, Twins
+from ftpd.wire.requests import Same, Stat
+from ftpd.wire.terms import EntryType, IfExists
 
 
 class Probe(NamedTuple):

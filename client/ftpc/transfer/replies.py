@@ -10,7 +10,8 @@ from ftpc.transfer.shipment import MISHEARD
 from ftpd.wire.digests import Tree, chunk_count
 from ftpd.wire.errors import ErrorCode
 from ftpd.wire.limits import MAX_STREAM_CHUNKS, MIN_CHUNK, STREAM_CHUNK
-from ftpd.wire.messages import Begun, IfExists, Stored
+from ftpd.wire.replies import Begun, Stored
+from ftpd.wire.terms import IfExists
 
 
 def check_begun(begun: Begun, connection: Connection, size: int | None) -> None:

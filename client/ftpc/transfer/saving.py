@@ -12,7 +12,7 @@ from ftpc.errors import FtpcError
 from ftpc.files import local_error
 from ftpc.results import TreeFile
 from ftpd.payload.files import sync_all
-from ftpd.wire.messages import Content
+from ftpd.wire.replies import Content
 
 _FOLDER = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_DIRECTORY", 0)
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)

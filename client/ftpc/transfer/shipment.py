@@ -27,7 +27,9 @@ from ftpd.payload.send import open_outlet
 from ftpd.wire.digests import Tree, chunk_count, size_of_chunk
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import MIN_CHUNK
-from ftpd.wire.messages import Chunk, Commit, Join, Stored, encode_request
+from ftpd.wire.messages import encode_request
+from ftpd.wire.replies import Stored
+from ftpd.wire.requests import Chunk, Commit, Join
 
 _KEPT = {ErrorCode.NO_SPACE, ErrorCode.BUSY}
 """Refusals of `commit` after which the server still has the upload: it can be gone on with later."""

@@ -31,7 +31,10 @@ from ftpd.wire.digests import tree_of
 from ftpd.wire.errors import ErrorCode
 from ftpd.wire.frames import find_frame
 from ftpd.wire.limits import DIGEST_SIZE, KIB, MIB, PAGE_ENTRIES, SMALL_FILE
-from ftpd.wire.messages import Content, Entry, EntryType, Get, Page, Trailer, Twins, encode_request
+from ftpd.wire.messages import encode_request
+from ftpd.wire.replies import Content, Entry, Page, Trailer, Twins
+from ftpd.wire.requests import Get
+from ftpd.wire.terms import EntryType
 
 MOST_PENDING = 512
 PENDING_BYTES = 4 * MIB

@@ -24,7 +24,8 @@ from ftpc.transfer.tasks import Tally, errors_of_a_group
 from ftpc.transfer.walk import Local
 from ftpd.wire.errors import ErrorCode
 from ftpd.wire.limits import MIB
-from ftpd.wire.messages import IfExists, Made, Reply, Stored
+from ftpd.wire.replies import Made, Reply, Stored
+from ftpd.wire.terms import IfExists
 
 MOST_LARGE = 8
 """Large files that are waiting for a connection while small ones go on."""

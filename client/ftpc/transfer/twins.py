@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ftpc.errors import DamagedError
 from ftpd.wire.digests import digest_of_twins
-from ftpd.wire.messages import Twins
+from ftpd.wire.replies import Twins
 
 FILE_BYTES = 128
 """A file in the question without its name, with its root and the longest numbers."""

@@ -23,7 +23,9 @@ from ftpc.upload_job import UploadJob
 from ftpd.wire.digests import chunk_count, size_of_chunk, tree_of
 from ftpd.wire.errors import ErrorCode
 from ftpd.wire.limits import SMALL_FILE, SMALL_PUT
-from ftpd.wire.messages import Abort, Begin, Begun, Done, IfExists, Put, Stat, Status, Stored
+from ftpd.wire.replies import Begun, Done, Status, Stored
+from ftpd.wire.requests import Abort, Begin, Put, Stat
+from ftpd.wire.terms import IfExists
 
 
 async def upload_file(

@@ -12,7 +12,8 @@ from ftpc.transfer.shipment import commit
 from ftpd.payload.workers import Workers
 from ftpd.wire.digests import Tree, hash_leaf
 from ftpd.wire.limits import DIGEST_SIZE
-from ftpd.wire.messages import Begin, Begun, Chunk, Stored
+from ftpd.wire.replies import Begun, Stored
+from ftpd.wire.requests import Begin, Chunk
 
 
 async def upload_stream(

@@ -5,8 +5,8 @@ import stat
 
 from ftpd.store.base import Details
 from ftpd.wire.errors import ErrorCode, FtpdError
-from ftpd.wire.messages import EntryType
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.terms import EntryType
 
 _TYPES = {stat.S_IFREG: EntryType.FILE, stat.S_IFDIR: EntryType.DIRECTORY, stat.S_IFLNK: EntryType.SYMLINK}
 

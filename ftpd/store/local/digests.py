@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from ftpd.wire.digests import Tree, chunk_count
 from ftpd.wire.limits import DIGEST_SIZE
-from ftpd.wire.messages import Algorithm
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.terms import Algorithm
 
 T = TypeVar("T")
 

@@ -8,8 +8,9 @@ from ftpd.payload.workers import Workers
 from ftpd.store.base import Listing
 from ftpd.store.local.details import details_of
 from ftpd.store.local.errors import os_errors
-from ftpd.wire.messages import Entry, EntryType
 from ftpd.wire.paths import STATE_FOLDER, is_nameable
+from ftpd.wire.replies import Entry
+from ftpd.wire.terms import EntryType
 
 
 class LocalListing(Listing):

@@ -21,8 +21,8 @@ from ftpd.store.local.errors import ROOT_GONE, from_os_error, os_errors
 from ftpd.store.names import free_names
 from ftpd.wire.digests import Buffer, Digest, Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
-from ftpd.wire.messages import IfExists
 from ftpd.wire.paths import RemotePath
+from ftpd.wire.terms import IfExists
 
 
 class Landing:

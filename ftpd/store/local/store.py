@@ -46,8 +46,8 @@ from ftpd.store.local.usage import space_of, usage_of
 from ftpd.wire.digests import Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import SMALL_FILE
-from ftpd.wire.messages import Algorithm, Durability
 from ftpd.wire.paths import STATE_FOLDER, RemotePath
+from ftpd.wire.terms import Algorithm, Durability
 
 PARTIAL_TTL_S = 7 * 24 * 3600.0
 """How long an unfinished upload is kept: a laptop may be away for a week."""
