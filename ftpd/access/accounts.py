@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from ftpd.access.rights import Quota
 from ftpd.amounts import size_text
-from ftpd.store.base import Store, Usage
+from ftpd.store.base import Store
+from ftpd.store.values import Usage
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.paths import RemotePath
 

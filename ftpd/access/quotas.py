@@ -7,23 +7,9 @@ from ftpd.access.rates import Pace, Rates
 from ftpd.access.rights import ANONYMOUS, Principal, Quota
 from ftpd.access.view import View
 from ftpd.payload.direct import Stretch
-from ftpd.store.base import (
-    NO_GROWTH,
-    Details,
-    Growth,
-    Likeness,
-    Listing,
-    OpenChunk,
-    SmallFile,
-    Space,
-    Store,
-    StoredFile,
-    Twin,
-    Upload,
-    UploadPlan,
-    Usage,
-    WholeFile,
-)
+from ftpd.store.base import Listing, Store, StoredFile, Upload
+from ftpd.store.chunks import OpenChunk
+from ftpd.store.values import NO_GROWTH, Details, Growth, Likeness, SmallFile, Space, Twin, UploadPlan, Usage, WholeFile
 from ftpd.wire.digests import Buffer, Digest, Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.paths import RemotePath

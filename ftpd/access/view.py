@@ -12,23 +12,9 @@ from contextlib import AbstractContextManager
 
 from ftpd.access.rights import Principal, Right
 from ftpd.payload.direct import Stretch
-from ftpd.store.base import (
-    NO_GROWTH,
-    Details,
-    Growth,
-    Likeness,
-    Listing,
-    OpenChunk,
-    SmallFile,
-    Space,
-    Store,
-    StoredFile,
-    Twin,
-    Upload,
-    UploadPlan,
-    Usage,
-    WholeFile,
-)
+from ftpd.store.base import Listing, Store, StoredFile, Upload
+from ftpd.store.chunks import OpenChunk
+from ftpd.store.values import NO_GROWTH, Details, Growth, Likeness, SmallFile, Space, Twin, UploadPlan, Usage, WholeFile
 from ftpd.wire.digests import Buffer, Digest, Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.paths import RemotePath

@@ -3,7 +3,7 @@
 import msgspec
 
 from ftpd.commands.exchange import Exchange
-from ftpd.store.base import Growth, UploadPlan
+from ftpd.store.values import Growth, UploadPlan
 from ftpd.wire.errors import FtpdError
 from ftpd.wire.limits import KIB, MAX_HEADER
 from ftpd.wire.paths import RemotePath

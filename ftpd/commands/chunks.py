@@ -4,7 +4,9 @@ from ftpd.commands.exchange import Exchange, Transfer
 from ftpd.commands.ranges import ranges_of
 from ftpd.commands.uploads import ArrivingChunk, OpenUpload
 from ftpd.payload.direct import Stretch
-from ftpd.store.base import Upload, UploadPlan, incomplete, unknown_upload
+from ftpd.store.base import Upload
+from ftpd.store.chunks import incomplete, unknown_upload
+from ftpd.store.values import UploadPlan
 from ftpd.wire.digests import Tree, chunk_count, chunk_size_for, parse_digest
 from ftpd.wire.errors import BadRequestError, ErrorCode, FtpdError
 from ftpd.wire.frames import decode_header

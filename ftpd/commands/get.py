@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ftpd.commands.exchange import Exchange, Transfer
-from ftpd.store.base import Details, StoredFile, WholeFile
+from ftpd.store.base import StoredFile
+from ftpd.store.values import Details, WholeFile
 from ftpd.wire.digests import Buffer, Tree, TreeHasher, chunk_count, chunk_size_for
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.frames import Header

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from ftpd.commands.exchange import Exchange, Transfer
-from ftpd.store.base import SmallFile, Upload, UploadPlan
+from ftpd.store.base import Upload
+from ftpd.store.values import SmallFile, UploadPlan
 from ftpd.wire.digests import Buffer, Digest, Hasher, Tree, TreeHasher, chunk_size_for, parse_digest, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.frames import Header

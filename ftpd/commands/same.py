@@ -2,7 +2,7 @@
 
 from ftpd.commands.exchange import Exchange
 from ftpd.commands.ranges import ranges_of
-from ftpd.store.base import Likeness, Twin
+from ftpd.store.values import Likeness, Twin
 from ftpd.wire.digests import digest_of_twins, parse_digest
 from ftpd.wire.errors import BadRequestError
 from ftpd.wire.paths import BadPathError, RemotePath

@@ -10,7 +10,8 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 
-from ftpd.store.base import OpenChunk, Upload, lease_lost, unknown_upload
+from ftpd.store.base import Upload
+from ftpd.store.chunks import OpenChunk, lease_lost, unknown_upload
 from ftpd.wire.digests import size_of_chunk
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.paths import RemotePath

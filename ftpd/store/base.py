@@ -9,196 +9,20 @@ visible, and what an upload had taken is given back by `discard`, `suspend` or `
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from enum import Enum
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from blake3 import blake3
 
 from ftpd.payload.direct import Stretch
 from ftpd.payload.files import Source
+from ftpd.store.chunks import OpenChunk
+from ftpd.store.values import Details, Growth, Likeness, SmallFile, Space, Twin, UploadPlan, Usage, WholeFile
 from ftpd.wire.digests import Buffer, Digest, Tree
-from ftpd.wire.errors import ErrorCode, FtpdError
+from ftpd.wire.errors import FtpdError
 from ftpd.wire.limits import SMALL_FILE
 from ftpd.wire.paths import RemotePath
 from ftpd.wire.replies import Entry
-from ftpd.wire.terms import Algorithm, Durability, EntryType, IfExists
-
-
-class Details(NamedTuple):
-    """What is known of a name without reading its content."""
-
-    type: EntryType
-    size: int
-    mtime: int
-    """Whole seconds since 1970; what is older than 1970 counts as 1970."""
-    mtime_ns: int
-    """Nanoseconds on top of `mtime`, below 1,000,000,000."""
-    mode: int
-    """Permission bits, at most 0o777."""
-
-
-class UploadPlan(NamedTuple):
-    """What is announced of an upload before its first byte."""
-
-    path: RemotePath
-    size: int | None
-    """None while nobody knows."""
-    if_exists: IfExists = IfExists.OVERWRITE
-    mtime: int | None = None
-    mtime_ns: int = 0
-    mode: int | None = None
-    chunk_size: int | None = None
-    """How the file is cut, if its chunks are to be kept across a break. Only for a known `size`."""
-
-
-class SmallFile(NamedTuple):
-    """A whole file in memory, whose digests are right."""
-
-    plan: UploadPlan
-    data: Buffer
-    tree: Tree
-
-
-class WholeFile(NamedTuple):
-    """A small file as it was when it was read."""
-
-    details: Details
-    tree: Tree
-    data: Buffer
-
-
-class Twin(NamedTuple):
-    """A file that somebody has, and may have stored before."""
-
-    path: RemotePath
-    size: int
-    root: str
-    """In small letters."""
-    details: tuple[int, int, int] | None = None
-    """Modification time in seconds, nanoseconds on top of it, and mode, if they have to be the same as well."""
-
-
-class Likeness(Enum):
-    """What a store has in the place of a file."""
-
-    SAME = 0
-    """The very same content."""
-    OTHER = 1
-    """Something else, nothing, or what it would have to read first."""
-    NO_FOLDER = 2
-    """Not even the folder; or whoever asks may know of nothing that is in it."""
-
-
-class Space(NamedTuple):
-    """How much room there is, in bytes. What is None is not limited."""
-
-    total: int
-    free: int
-    used: int | None = None
-    """Of the quota of whoever asks."""
-    quota: int | None = None
-    files: int | None = None
-    quota_files: int | None = None
-
-
-class Growth(NamedTuple):
-    """What a file would add to a store."""
-
-    size: int
-    replaced: int
-    """Bytes of the file whose place it would take."""
-    files: int
-    """1 if its name is new, else 0."""
-
-
-NO_GROWTH = Growth(0, 0, 0)
-
-
-class Usage(NamedTuple):
-    """What lies beneath a folder."""
-
-    size: int
-    files: int
-    unfinished: Mapping[str, int]
-    """Sizes of the uploads that can be resumed, by their names."""
-
-
-class OpenChunk:
-    """A chunk on its way in: where its next bytes go, and what it is to be in the end."""
-
-    def __init__(self, index: int, offset: int, size: int, leaf: bytes) -> None:
-        self.begin(index, offset, size, leaf)
-
-    def begin(self, index: int, offset: int, size: int, leaf: bytes) -> None:
-        """Be another chunk from here on."""
-        self.index = index
-        self.offset = offset
-        self.size = size
-        self.missing = size
-        self.leaf = leaf
-        self.digest = blake3()
-
-    def go_on(self) -> Stretch | None:
-        """Take note that the chunk is sealed, and `begin` the one that follows at once, if there is one.
-
-        Called by the thread that stores it. Returns the bytes of that one.
-        """
-        return None
-
-    def take(self, count: int) -> None:
-        """Take note that `count` bytes were stored."""
-        self.offset += count
-        self.missing -= count
-
-    def check(self, path: RemotePath) -> None:
-        """Compare the digest of the complete chunk with what it should be.
-
-        Raises:
-            FtpdError: `integrity`.
-        """
-        actual = self.digest.digest()
-        if actual != self.leaf:
-            raise FtpdError(
-                ErrorCode.INTEGRITY,
-                f"{path}: chunk {self.index} has another digest than announced",
-                index=self.index,
-                expected=self.leaf.hex(),
-                actual=actual.hex(),
-            )
-
-
-def growth_of(plan: UploadPlan, old: int | None) -> Growth:
-    """Give what an upload adds where a file of `old` bytes has its name, or none has."""
-    if old is None or plan.if_exists is IfExists.RENAME:
-        return Growth(plan.size or 0, 0, 1)
-    return NO_GROWTH if plan.size is None else Growth(plan.size, old, 0)
-
-
-def unknown_upload(name: str) -> FtpdError:
-    """Say that there is no such upload to go on with."""
-    return FtpdError(ErrorCode.UNKNOWN_UPLOAD, f"there is no upload {name[:64]!r} of this file to go on with")
-
-
-def lease_lost(path: RemotePath) -> FtpdError:
-    """Say that an upload is somebody else's now."""
-    return FtpdError(ErrorCode.LEASE_LOST, f"{path}: the upload was resumed by another connection")
-
-
-def incomplete(path: RemotePath, index: int) -> FtpdError:
-    """Say that an upload can not be published yet."""
-    return FtpdError(ErrorCode.INCOMPLETE, f"{path}: chunk {index} is not there", index=index)
-
-
-def check_complete(path: RemotePath, leaves: Mapping[int, bytes], tree: Tree) -> None:
-    """Make sure that every chunk of a tree is sealed: one that was may be on its way again.
-
-    Raises:
-        FtpdError: `incomplete`.
-    """
-    for index in range(tree.leaf_count):
-        if leaves.get(index) != tree.leaf(index):
-            raise incomplete(path, index)
+from ftpd.wire.terms import Algorithm, Durability, EntryType
 
 
 class Listing(ABC):

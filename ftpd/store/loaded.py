@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from io import FileIO
 
-from ftpd.store.base import Details, StoredFile
+from ftpd.store.base import StoredFile
+from ftpd.store.values import Details
 from ftpd.wire.digests import Buffer, Digest, Tree
 
 

@@ -9,25 +9,11 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from ftpd.payload.direct import Stretch
-from ftpd.store.base import (
-    NO_GROWTH,
-    Details,
-    Growth,
-    Listing,
-    OpenChunk,
-    Space,
-    Store,
-    StoredFile,
-    Upload,
-    UploadPlan,
-    Usage,
-    check_complete,
-    growth_of,
-    lease_lost,
-    unknown_upload,
-)
+from ftpd.store.base import Listing, Store, StoredFile, Upload
+from ftpd.store.chunks import OpenChunk, check_complete, lease_lost, unknown_upload
 from ftpd.store.loaded import LoadedFile
 from ftpd.store.names import free_names
+from ftpd.store.values import NO_GROWTH, Details, Growth, Space, UploadPlan, Usage, growth_of
 from ftpd.wire.digests import Buffer, Digest, Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.paths import RemotePath

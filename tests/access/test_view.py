@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from ftpd.access.rights import NOBODY, Grant, Principal, Right, Rights
 from ftpd.access.view import View
-from ftpd.store.base import Likeness, OpenChunk, SmallFile, Store, Twin, UploadPlan
+from ftpd.store.base import Store
+from ftpd.store.chunks import OpenChunk
 from ftpd.store.memory import MemoryStore
+from ftpd.store.values import Likeness, SmallFile, Twin, UploadPlan
 from ftpd.wire.digests import hash_leaf, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.paths import RemotePath

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ftpd.store.base import Store, StoredFile, Upload, UploadPlan
+from ftpd.store.base import Store, StoredFile, Upload
 from ftpd.store.local.digests import SETTLED_NS
+from ftpd.store.values import UploadPlan
 from ftpd.wire.digests import Tree, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.paths import RemotePath

@@ -9,8 +9,9 @@ import os
 import sys
 
 from ftpd.payload.workers import Workers
-from ftpd.store.base import Store, UploadPlan
+from ftpd.store.base import Store
 from ftpd.store.local import LocalStore
+from ftpd.store.values import UploadPlan
 from ftpd.wire.digests import TreeHasher, chunk_size_for
 from ftpd.wire.paths import RemotePath
 from ftpd.wire.terms import Durability, IfExists

@@ -9,7 +9,8 @@ from collections import Counter
 
 import pytest
 
-from ftpd.store.base import Store, UploadPlan
+from ftpd.store.base import Store
+from ftpd.store.values import UploadPlan
 from ftpd.wire.digests import TreeHasher, chunk_size_for, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import MAX_COMPONENT, MIB

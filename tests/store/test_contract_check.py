@@ -2,8 +2,9 @@
 
 import pytest
 
-from ftpd.store.base import Growth, Store, UploadPlan
+from ftpd.store.base import Store
 from ftpd.store.local import LocalStore
+from ftpd.store.values import Growth, UploadPlan
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import MAX_INTEGER
 from ftpd.wire.terms import IfExists

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ftpd.store.base import SmallFile, Store, UploadPlan
+from ftpd.store.base import Store
 from ftpd.store.local import batch
+from ftpd.store.values import SmallFile, UploadPlan
 from ftpd.wire.digests import tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.terms import Durability, IfExists

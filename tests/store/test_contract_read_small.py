@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ftpd.store.base import Store, WholeFile
+from ftpd.store.base import Store
 from ftpd.store.local import reading
 from ftpd.store.local.digests import SETTLED_NS
+from ftpd.store.values import WholeFile
 from ftpd.wire.digests import tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import MIB, SMALL_FILE

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 from blake3 import blake3
 
-from ftpd.store.base import OpenChunk, Store, Upload
+from ftpd.store.base import Store, Upload
+from ftpd.store.chunks import OpenChunk
 from ftpd.wire.digests import hash_leaf, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import MIB

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ftpd.store.base import Likeness, Store, Twin
+from ftpd.store.base import Store
 from ftpd.store.local import comparing
 from ftpd.store.memory import MemoryStore
+from ftpd.store.values import Likeness, Twin
 from ftpd.wire.digests import tree_of
 from ftpd.wire.errors import ErrorCode
 from ftpd.wire.terms import Durability

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ftpd.store.base import UploadPlan
 from ftpd.store.local import LocalStore
+from ftpd.store.values import UploadPlan
 from ftpd.wire.digests import tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import MIB

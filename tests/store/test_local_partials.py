@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from ftpd.store.base import OpenChunk, Store
+from ftpd.store.base import Store
+from ftpd.store.chunks import OpenChunk
 from ftpd.store.local import LocalStore, partials
 from ftpd.wire.digests import hash_leaf, tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from ftpd.payload.workers import DISK_THREADS, Workers
-from ftpd.store.base import Listing, StoredFile, Upload, UploadPlan
+from ftpd.store.base import Listing, StoredFile, Upload
 from ftpd.store.local import LocalStore
+from ftpd.store.values import UploadPlan
 from ftpd.wire.digests import tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.paths import RemotePath

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 from ftpd.payload.files import sync_all, write_all
-from ftpd.store.base import SmallFile
 from ftpd.store.local.digests import State
 from ftpd.store.local.errors import from_os_error, os_errors
 from ftpd.store.local.publish import Landing, give_name, open_temporary, set_mtime
+from ftpd.store.values import SmallFile
 from ftpd.wire.digests import Tree
 from ftpd.wire.errors import FtpdError
 from ftpd.wire.paths import RemotePath

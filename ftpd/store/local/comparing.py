@@ -11,11 +11,11 @@ from concurrent.futures import Executor
 from typing import NamedTuple
 
 from ftpd.payload.files import sync_all
-from ftpd.store.base import Likeness, Twin
 from ftpd.store.local.beneath import NAME_FLAGS, Beneath
 from ftpd.store.local.details import details_of
 from ftpd.store.local.digests import DigestCache, State
 from ftpd.store.local.errors import os_errors
+from ftpd.store.values import Likeness, Twin
 from ftpd.wire.paths import RemotePath
 
 MOST_COMPARED = 64

@@ -3,7 +3,7 @@
 import os
 import stat
 
-from ftpd.store.base import Details
+from ftpd.store.values import Details
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.paths import RemotePath
 from ftpd.wire.terms import EntryType

@@ -18,9 +18,10 @@ from blake3 import blake3
 from ftpd.payload.direct import Stretch
 from ftpd.payload.files import read_pieces
 from ftpd.payload.journal import Found, Journal, Value, boot_id
-from ftpd.store.base import OpenChunk, UploadPlan, check_complete, lease_lost, unknown_upload
+from ftpd.store.chunks import OpenChunk, check_complete, lease_lost, unknown_upload
 from ftpd.store.local.errors import os_errors
 from ftpd.store.local.publish import Landing, LocalUpload, check_free, open_temporary
+from ftpd.store.values import UploadPlan
 from ftpd.wire.digests import Buffer, Digest, Tree, chunk_count
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.paths import RemotePath

@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from ftpd.payload.direct import Stretch
 from ftpd.payload.files import store
 from ftpd.payload.workers import Workers
-from ftpd.store.base import Growth, OpenChunk, Upload, UploadPlan, growth_of
+from ftpd.store.base import Upload
+from ftpd.store.chunks import OpenChunk
 from ftpd.store.local.beneath import Beneath
 from ftpd.store.local.digests import DigestCache, State
 from ftpd.store.local.errors import ROOT_GONE, from_os_error, os_errors
 from ftpd.store.names import free_names
+from ftpd.store.values import Growth, UploadPlan, growth_of
 from ftpd.wire.digests import Buffer, Digest, Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.paths import RemotePath

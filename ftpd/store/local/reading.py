@@ -8,11 +8,11 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ftpd.store.base import WholeFile
 from ftpd.store.local.beneath import NAME_FLAGS, Beneath
 from ftpd.store.local.details import check_regular, details_of
 from ftpd.store.local.digests import DigestCache, State, was_written_to
 from ftpd.store.local.errors import os_errors
+from ftpd.store.values import WholeFile
 from ftpd.wire.digests import tree_of
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import SMALL_FILE

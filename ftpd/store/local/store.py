@@ -14,22 +14,7 @@ from blake3 import blake3
 
 from ftpd.payload.files import read_pieces
 from ftpd.payload.workers import Workers
-from ftpd.store.base import (
-    NO_GROWTH,
-    Details,
-    Growth,
-    Likeness,
-    Listing,
-    SmallFile,
-    Space,
-    Store,
-    StoredFile,
-    Twin,
-    Upload,
-    UploadPlan,
-    Usage,
-    WholeFile,
-)
+from ftpd.store.base import Listing, Store, StoredFile, Upload
 from ftpd.store.loaded import LoadedFile
 from ftpd.store.local.batch import Batch
 from ftpd.store.local.beneath import Beneath
@@ -43,6 +28,7 @@ from ftpd.store.local.partials import Partials
 from ftpd.store.local.publish import Landing, LocalUpload, check_free
 from ftpd.store.local.reading import Reading
 from ftpd.store.local.usage import space_of, usage_of
+from ftpd.store.values import NO_GROWTH, Details, Growth, Likeness, SmallFile, Space, Twin, UploadPlan, Usage, WholeFile
 from ftpd.wire.digests import Tree
 from ftpd.wire.errors import ErrorCode, FtpdError
 from ftpd.wire.limits import SMALL_FILE

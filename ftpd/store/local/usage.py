@@ -5,9 +5,9 @@ import os
 import stat
 
 from ftpd.payload.journal import Journal
-from ftpd.store.base import Space, Usage
 from ftpd.store.local.beneath import NAME_FLAGS, Beneath
 from ftpd.store.local.partials import JOURNAL
+from ftpd.store.values import Space, Usage
 from ftpd.wire.limits import KIB
 from ftpd.wire.paths import STATE_FOLDER, RemotePath
 
