@@ -3,13 +3,16 @@
 import os
 from collections import deque
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ftpc.transfer.saving import Wanted
 from ftpd.wire.messages import encode_request
 from ftpd.wire.paths import BadPathError, RemotePath
 from ftpd.wire.replies import Entry, Page
 from ftpd.wire.requests import Ls
+
+if TYPE_CHECKING:
+    from ftpc.transfer.seen import Seen
 
 PAGES_AHEAD = 16
 """Folders whose listing is asked for at the same time: on a long path each would cost a round trip."""
@@ -34,9 +37,10 @@ class Listings:
         self._folders = deque(folders)
         """Those that no listing has been asked of yet."""
         self._partly: Wanted | None = None
-        """One that has more than one page: as far as its entries are `_seen`. Its pages come by themselves, for a
-        server ends a listing when it is asked for another one."""
-        self._seen: set[str] = set()
+        """One that has more than one page. These come by themselves, for a server ends a listing when it is asked for
+        another one."""
+        self._seen: Seen | None = None
+        """How far that one is."""
         self._cursor: str | None = None
         self._asked = 0
         """Pages that have been asked for, and have not come."""
@@ -78,21 +82,24 @@ class Listings:
     def take(self, folder: Wanted, page: Page) -> dict[str, Entry]:
         """Take note of how far a folder is listed. Gives the entries that are new."""
         self._asked -= 1
+        entries = {entry.name: entry for entry in page.entries}
         if page.cursor is not None and self._partly is None:
-            self._partly, self._seen = folder, set()
-        if folder is not self._partly:
+            from ftpc.transfer.seen import Seen  # not before a folder is as large as that
+
+            self._partly, self._seen = folder, Seen()
+        if folder is not self._partly or self._seen is None:
             if page.cursor is None:
                 self._ahead = min(self._ahead + 1, PAGES_AHEAD)
-                return {entry.name: entry for entry in page.entries}
+                return entries
             self._ahead = 1
             self._folders.appendleft(folder)  # another one with several pages: in its turn, from its beginning
             return {}
-        new = {entry.name: entry for entry in page.entries if entry.name not in self._seen}
-        self._seen.update(new)
+        new = self._seen.add(entries)
         self._cursor = None if self._asked else page.cursor  # listings asked for since have ended this one
         if page.cursor is None:
-            self._partly, self._seen = None, set()
-        return new
+            self._seen.close()
+            self._partly = self._seen = None
+        return {name: entries[name] for name in new}
 
 
 def inside(folder: Wanted, entry: Entry) -> Wanted:
@@ -105,10 +112,7 @@ def inside(folder: Wanted, entry: Entry) -> Wanted:
 def is_harmless(name: str) -> bool:
     """Tell whether a name from the wire is one name here too, and no path (`..`, or `C:x` on Windows)."""
     try:
-        is_one = RemotePath.parse(f"x/{name}").parts == (
-            "x",
-            name,
-        )  # not the first: what is reserved there is none here
+        parts = RemotePath.parse(f"x/{name}").parts  # not the first: what is reserved there is none here
     except BadPathError:
         return False
-    return is_one and os.path.basename(name) == name and not os.path.splitdrive(name)[0]  # noqa: PTH119
+    return parts[1:] == (name,) and os.path.basename(name) == name and not os.path.splitdrive(name)[0]  # noqa: PTH119
