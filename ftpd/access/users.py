@@ -152,7 +152,7 @@ def load(file: Path) -> Users:
         users = _convert(tomllib.loads(text))
     except (OSError, UnicodeError) as exc:
         raise UsersError(f"{file}: {getattr(exc, 'strerror', None) or exc}") from exc
-    except tomllib.TOMLDecodeError as exc:
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:  # the latter for tables in tables without end
         raise UsersError(f"{file}: {exc}") from exc
     except msgspec.ValidationError as exc:
         raise UsersError(f"{file}: {_with_line(text, str(exc))}") from exc

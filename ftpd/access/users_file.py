@@ -34,6 +34,8 @@ class UsersFile:
         """What was last said to be wrong with it."""
         self._reading: tuple[State, Future[Users]] | None = None
         """What will be in force, and the state of the file that it is from."""
+        self._ending: asyncio.Future[Users] | None = None
+        """The end of that for all who wait for it: while the file hangs, others come and go."""
         self._looked = time.monotonic()
 
     @property
@@ -49,7 +51,7 @@ class UsersFile:
         if self._reading is not None and self._reading[1].done():
             self._take_over(self._reading)
         if self._reading is None and (state := self._watched.changed()) is not None:
-            self._reading = state, reader.submit(load, self._file)
+            self._reading, self._ending = (state, reader.submit(load, self._file)), None
 
     async def look(self) -> Users:
         """Give what the file says at this moment, or has said later."""
@@ -57,7 +59,12 @@ class UsersFile:
             self.glance()
             if (reading := self._reading) is None:
                 break
-            await asyncio.wait([asyncio.wrap_future(reading[1])])  # which does not cancel it for others
+            if self._ending is None:
+                self._ending = asyncio.wrap_future(reading[1])
+                self._ending.add_done_callback(
+                    lambda read: read.exception()
+                )  # it is not lost, but said when taken over
+            await asyncio.wait([self._ending])  # which does not cancel it for others
             if self._reading is reading:
                 self._take_over(reading)
         return self._users

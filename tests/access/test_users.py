@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import gc
 import os
 import stat
 import threading
@@ -19,6 +20,12 @@ from tests.peer import PATIENCE_S, eventually
 from tests.server.test_clock import TEN_YEARS, Wall
 
 SHA = "0" * 64
+
+
+def futures() -> list[asyncio.Future[object]]:
+    """Give all that wait for something at this moment."""
+    gc.collect()
+    return [one for one in gc.get_objects() if isinstance(one, asyncio.Future) and not one.done()]
 
 
 def write(file: Path, text: str) -> Path:
@@ -287,6 +294,41 @@ async def test_who_comes_after_a_change_is_met_by_it(tmp_path: Path, monkeypatch
         go_on.set()
         assert [first.id, token.id] == [(await task).token for task in (early, late)]
     assert 2 == len(reads)
+
+
+async def test_a_mistake_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """However many wait for a users file that has a mistake, the log has one line on it, and no traceback."""
+    file = write(tmp_path / "users.toml", "[users.a]\n")
+    door = UsersDoor(file)
+    for text in ("[users.a\n", "a=" + 5000 * "["):
+        write(file, text)
+        async with asyncio.timeout(PATIENCE_S):
+            logins = (door.by_token(new_token().text) for _ in range(5))
+            found = await asyncio.gather(*logins, return_exceptions=True)
+        assert {FtpdError} == {type(one) for one in found}
+        assert ["a"] == [*door.users.users]
+        gc.collect()  # what nobody has asked for would be said now
+        assert ["the users file has a mistake"] == [record.getMessage().partition(",")[0] for record in caplog.records]
+        caplog.clear()
+
+
+async def test_nothing_is_left_of_who_waited(tmp_path: Path) -> None:
+    """While the file of users can not be read, log-ins that come and are broken off leave nothing behind."""
+    go_on = threading.Event()
+    file = write(tmp_path / "users.toml", "[users.a]\n")
+    door = UsersDoor(file)
+    write(file, "[users.b]\n# longer\n")
+    users_file.reader.submit(go_on.wait, PATIENCE_S)
+    known = set(map(id, futures()))
+    for _ in range(20):
+        login = asyncio.create_task(door.by_token(new_token().text))
+        await asyncio.sleep(0)
+        login.cancel()
+        await asyncio.wait([login])
+    del login
+    left = [future for future in futures() if id(future) not in known]
+    go_on.set()
+    assert len(left) <= 1  # that of the reading itself
 
 
 async def test_a_log_in_that_is_broken_off_takes_nothing_from_others(tmp_path: Path) -> None:
