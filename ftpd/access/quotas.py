@@ -1,5 +1,6 @@
 """A store that takes no more than somebody's quota. It sees full paths; a `View` on it sees the user's."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from ftpd.access.accounts import Account, Held
@@ -101,15 +102,15 @@ class MeteredStore(Store):
         """See `Store.put_all`."""
         refusals: dict[int, FtpdError] = {}
         replaced: dict[int, Details | None] = {}
-        for number, file in enumerate(files):
-            try:
-                old = await self._old(file.plan)
-                await self._account.hold((id(files), number), Held(file.tree.size, int(old is None)), self._quota)
-                replaced[number] = self._credit(file.plan, old)
-            except FtpdError as exc:
-                refusals[number] = exc
         answers: Sequence[RemotePath | FtpdError | None] = ()
         try:
+            for number, file in enumerate(files):
+                try:
+                    old = await self.replaced(file.plan)
+                    await self._account.hold((id(files), number), Held(file.tree.size, int(old is None)), self._quota)
+                    replaced[number] = self._credit(file.plan, old)
+                except FtpdError as exc:
+                    refusals[number] = exc
             answers = await self._store.put_all([files[number] for number in replaced]) if replaced else ()
         finally:
             results = dict(zip(replaced, answers, strict=False))
@@ -118,9 +119,8 @@ class MeteredStore(Store):
                 self._account.end_publishing(files[number].plan.path, (id(files), number), added)
         return [refusals[number] if number in refusals else results[number] for number in range(len(files))]
 
-    async def publish(self, upload: Upload, plan: UploadPlan, tree: Tree) -> RemotePath | None:
-        """Publish an upload, and take note of what that changes."""
-        old = await self._old(plan)
+    async def publish(self, upload: Upload, plan: UploadPlan, tree: Tree, old: Details | None) -> RemotePath | None:
+        """Publish an upload, which replaces a file perhaps, and take note of what that changes."""
         old = self._credit(plan, old)
         added: Held | None = None
         key: object = upload.name
@@ -134,11 +134,24 @@ class MeteredStore(Store):
             if exc.code is ErrorCode.LEASE_LOST:  # what is promised to it is another's
                 key = None
             raise
+        except asyncio.CancelledError:
+            added, is_kept = Held(0, 0), plan.chunk_size is not None and bool(upload.leaves)
+            raise
         finally:
             self._account.end_publishing(plan.path, key, added)
             if is_kept:
                 self._account.keep(upload.name, plan.size or 0)
         return published
+
+    async def replaced(self, plan: UploadPlan) -> Details | None:
+        """Give what a file would replace."""
+        if plan.if_exists is not IfExists.OVERWRITE:
+            return None
+        try:
+            details, _ = await self._store.stat(plan.path)
+        except FtpdError:
+            return None
+        return details if details.type is EntryType.FILE else None
 
     async def grow(self, name: str, size: int) -> None:
         """Promise more to an upload. Raises as `Account.hold` does."""
@@ -151,13 +164,19 @@ class MeteredStore(Store):
 
     def end(self, upload: "MeteredUpload", *, is_kept: bool) -> None:
         """Take note that an upload is over without having been published, unless it is another's by now."""
-        if self._account.owners.get(upload.name) is not upload:
+        if not self.disown(upload):
             return
-        del self._account.owners[upload.name]
         if is_kept:
             self._account.sleep(upload.name)
         else:
             self._account.release(upload.name)
+
+    def disown(self, upload: "MeteredUpload") -> bool:
+        """Take note that nobody has an upload any more. Returns whether it was not another's."""
+        is_own = self._account.owners.get(upload.name) is upload
+        if is_own:
+            del self._account.owners[upload.name]
+        return is_own
 
     async def space(self) -> Space:
         """See `Store.space`."""
@@ -207,7 +226,7 @@ class MeteredStore(Store):
         """Do nothing: the store is not ours."""
 
     async def _wanted(self, plan: UploadPlan) -> Held:
-        return Held(plan.size or 0, int(await self._old(plan) is None))
+        return Held(plan.size or 0, int(await self.replaced(plan) is None))
 
     def _credit(self, plan: UploadPlan, old: Details | None) -> Details | None:
         """Begin to give a name. Returns what goes by it for certain: of two at once only one replaces it."""
@@ -215,16 +234,6 @@ class MeteredStore(Store):
             return old
         self._account.doubt()
         return None
-
-    async def _old(self, plan: UploadPlan) -> Details | None:
-        """Give what a file would replace."""
-        if plan.if_exists is not IfExists.OVERWRITE:
-            return None
-        try:
-            details, _ = await self._store.stat(plan.path)
-        except FtpdError:
-            return None
-        return details if details.type is EntryType.FILE else None
 
 
 class MeteredUpload(Upload):
@@ -263,8 +272,16 @@ class MeteredUpload(Upload):
 
     async def publish(self, tree: Tree) -> RemotePath | None:
         """See `Upload.publish`."""
+        try:
+            old = await self._store.replaced(self._plan)
+        except asyncio.CancelledError:
+            await self.suspend()
+            raise
         self._is_over = True
-        return await self._store.publish(self._upload, self._plan, tree)
+        try:
+            return await self._store.publish(self._upload, self._plan, tree, old)
+        finally:
+            self._store.disown(self)
 
     async def suspend(self) -> None:
         """See `Upload.suspend`."""

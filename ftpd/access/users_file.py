@@ -61,9 +61,7 @@ class UsersFile:
                 break
             if self._ending is None:
                 self._ending = asyncio.wrap_future(reading[1])
-                self._ending.add_done_callback(
-                    lambda read: read.exception()
-                )  # it is not lost, but said when taken over
+                self._ending.add_done_callback(lambda read: read.exception())  # not lost: said when taken over
             await asyncio.wait([self._ending])  # which does not cancel it for others
             if self._reading is reading:
                 self._take_over(reading)

@@ -125,8 +125,8 @@ class Upload(ABC):
 
         The file is cut to `tree.size`. Returns the name, which differs from the plan's after `IfExists.RENAME`, or
         None if the name was taken and the plan says `SKIP`. The upload is over, however this ends; but with no room for
-        the name, for now, one that is resumable is suspended. If it is cancelled when it is too late for that, it
-        returns nevertheless: what is stored is told.
+        the name, for now, one that is resumable is suspended, and so it is if this is cancelled. When it is too late
+        for that, it returns nevertheless: what is stored is told.
 
         Raises:
             FtpdError: `exists` if the name is taken and the plan says `FAIL`; `no_space`, `busy` for now; `incomplete`

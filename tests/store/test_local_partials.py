@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from ftpd.payload.workers import SYNC_THREADS
 from ftpd.store.base import Store
 from ftpd.store.chunks import OpenChunk
 from ftpd.store.local import LocalStore, partials
@@ -18,7 +19,7 @@ from ftpd.wire.limits import MIB
 from ftpd.wire.paths import RemotePath
 from tests.disks import full, only_root, small_disk
 from tests.store.conftest import OpenLocal
-from tests.store.helpers import PATIENCE_S, get, refused
+from tests.store.helpers import PATIENCE_S, get, open_descriptors, refused
 from tests.store.test_contract_resuming import CHUNK, DATA, PIECES, PLAN, begun, resumed, seal
 
 
@@ -87,6 +88,35 @@ async def test_what_ends_it_waits_for_those_who_write(local: LocalStore, how: st
         assert {0, 1, 2} == (await resumed(local, upload.name)).leaves.keys()
     elif how == "publish":
         assert DATA == await get(local, "a.bin")
+
+
+@pytest.mark.parametrize("where", ["a chunk", "a thread"])
+async def test_a_name_that_is_not_wanted_any_more(local: LocalStore, where: str) -> None:
+    """What is cancelled while it waits for its name, for whatever, is closed and stays: its bytes are not sent again."""
+    before = open_descriptors()
+    upload, go = await begun(local, 0, 1, 2), threading.Event()
+    await upload.reopen(2)
+    filling = [asyncio.create_task(upload.fill(HeldChunk(2, go), PIECES[2]))]
+    if where == "a thread":
+        go.set()
+        await asyncio.gather(*filling)
+        go.clear()
+        filling = [asyncio.create_task(local.workers.sync(go.wait, PATIENCE_S)) for _ in range(SYNC_THREADS)]
+        await asyncio.sleep(0)
+    naming = asyncio.create_task(upload.publish(tree_of(DATA)))
+    done, _ = await asyncio.wait([naming], timeout=0.05)
+    assert not done
+    naming.cancel()
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.gather(*filling)
+    with pytest.raises(asyncio.CancelledError):
+        await naming
+    assert before == open_descriptors()
+    again = await resumed(local, upload.name)
+    assert {0, 1, 2} == again.leaves.keys()
+    await again.publish(tree_of(DATA))
+    assert DATA == await get(local, "a.bin")
 
 
 async def test_after_a_crash_of_the_machine_nothing_is_believed(

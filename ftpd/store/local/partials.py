@@ -207,19 +207,20 @@ class LocalPartial(LocalUpload):
 
     async def publish(self, tree: Tree) -> RemotePath | None:
         """See `Upload.publish`."""
-        async with self._gate.alone():
-            self._check_owner()
-            try:
-                check_complete(self._plan.path, self.leaves, tree)
+        try:
+            async with self._gate.alone():
+                self._check_owner()
                 return await self._landing.workers.publish(lambda: self._publish_and_end(tree))
-            finally:
-                if not self._over:
-                    await self._landing.workers.finish(self.release)
-                self._partials.forget(self)
+        except asyncio.CancelledError:  # before that had begun
+            await self.suspend()
+            raise
+        finally:
+            self._partials.forget(self)
 
     def _publish_and_end(self, tree: Tree) -> RemotePath | None:
         end = self.release
         try:
+            check_complete(self._plan.path, self.leaves, tree)
             return self._publish(tree)
         except FtpdError as exc:
             if exc.code in _PASSING and self._is_unnamed:
