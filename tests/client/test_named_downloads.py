@@ -96,6 +96,17 @@ async def test_one_that_fails_costs_no_other(service: Service, client: Client, f
     assert [] == hidden(folder)
 
 
+async def test_many_that_can_not_be_put_anywhere(service: Service, client: Client, folder: Path) -> None:
+    """Files after those of which not one has a place come nevertheless, however many these are."""
+    make(service.root, {"a": b"a"})
+    make(folder, {"file": b"mine"})
+    bad = [("a", str(folder / "file" / name)) for name in names(3 * PAGE_ENTRIES)]
+    told: list[TreeFile] = []
+    result = await client.get_many([*bad, ("a", str(folder / "a"))], report=told.append)
+    assert (1, len(bad), len(bad) + 1) == (result.files, len(result.errors), len(told))
+    assert {"a": b"a", "file": b"mine"} == all_in(folder)
+
+
 @pytest.mark.parametrize("place", [5000, 100_000])
 async def test_a_cut_is_mended(service: Service, proxy: Proxy, folder: Path, place: int) -> None:
     """After a lost connection the rest comes over another; every file is here, and reported once."""
@@ -176,6 +187,28 @@ def test_what_is_mixed(ftpc: Ftpc) -> None:
     assert {"a": b"a"} == all_in(ftpc.folder / "plain")
     hint = ftpc.run("get", "a", "*.jpg", "-o", "plain")
     assert (3, True) == (hint.status, "there are no patterns on the server" in hint.err)
+
+
+def test_what_is_mixed_again(ftpc: Ftpc) -> None:
+    """The same command with -r goes on in the folders that are here, and says what can not become one."""
+    files = {"a": b"a", "tree/c": b"c", "other/d": b"d", ".../e": b"e"}
+    make(ftpc.remote, {**files, "dots/...": b"f", "file": b"f"})
+    command = ("get", "-r", "a", "tree", "other/", "...", "-o", "here", "--json")
+    for missing in (4, 0, 1):
+        if missing == 1:
+            (ftpc.folder / "here/tree/c").unlink()
+        done = ftpc.run(*command)
+        assert (0, missing, 0) == (done.status, done.objects[-1]["files"], done.objects[-1]["failed"]), done.err
+        assert files == all_in(ftpc.folder / "here")
+    make(ftpc.folder / "here", {"file/f": b"mine"})
+    for large in (b"mine", content(SMALL_FILE + 1)):
+        make(ftpc.folder / "here", {"dots": large})
+        mixed = ftpc.run("get", "-r", "a", "file", "dots", "-o", "here")
+        assert (4, True) == (mixed.status, "1 the same already" in mixed.err), mixed.err
+        assert "here/file: it is a folder; get -r fetches folders" in mixed.err
+        assert "here/dots: this has to be a folder, for files to go into" in mixed.err
+    assert 0 == ftpc.run("get", "-r", "a", "dots/...").status
+    assert {"a": b"a", "...": b"f"} == {name: (ftpc.folder / name).read_bytes() for name in ("a", "...")}
 
 
 def test_the_whole_of_it_and_a_file(ftpc: Ftpc) -> None:

@@ -1,5 +1,6 @@
 """`ftpc get`: download files, or to standard output."""
 
+import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,7 +83,7 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
             found.extend(folders)
             return outcome
         try:
-            if args.recursive and (together or (await client.stat(remote)).type is EntryType.DIRECTORY):
+            if args.recursive and (await client.stat(remote)).type is EntryType.DIRECTORY:
                 # Whether the folder is there makes no difference: the same command goes on with what it has begun.
                 local = folder / _own_name(remote) if goes_into else folder
                 _refuse_file(local)
@@ -117,7 +118,8 @@ async def _get_named(
 
     What ends them ends each that is not done.
     """
-    folders = [remote for remote in remotes if args.recursive and not remote.strip("/.")]  # the one of the address
+    # Where a folder is here, of an earlier try perhaps, only a folder can go; and the one of the address is one.
+    folders = [remote for remote in remotes if args.recursive and os.path.isdir(folder / _own_name(remote))]  # noqa: ASYNC240, PTH112
     left: dict[str, str] = {}
     errors: list[tuple[str | None, FtpcError]] = []
     done = TreeResult()

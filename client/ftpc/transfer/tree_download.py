@@ -161,8 +161,8 @@ class TreeDownload:
                     break
 
     async def _is_anything_left(self) -> bool:
-        if not self._large and self._has_room:
-            await self._look_at(list(itertools.islice(self._named, PAGE_ENTRIES)))
+        while not self._large and self._has_room and (named := list(itertools.islice(self._named, PAGE_ENTRIES))):
+            await self._look_at(named)  # of which none may be left
         return bool(self._asked or self._wanted or self._doubts or self._listings.are_left or self._large)
 
     @property
@@ -172,13 +172,12 @@ class TreeDownload:
 
     async def _look_at(self, named: Sequence[Wanted]) -> None:
         """Look at the places of files that are named, of which some may be here."""
-        if named:
-            new, small, large, bad = await self._pool.workers.disk(look_at, named)
-            self._wanted += new
-            self._large += large
-            await self._doubt(small)
-            for wanted, error in bad:
-                self._fail(wanted, error)
+        new, small, large, bad = await self._pool.workers.disk(look_at, named)
+        self._wanted += new
+        self._large += large
+        await self._doubt(small)
+        for wanted, error in bad:
+            self._fail(wanted, error)
 
     async def _read(self, connection: Connection) -> None:
         first = self._asked[0]
@@ -331,8 +330,11 @@ class TreeDownload:
         if is_temporary(error):
             raise error
         self._let_go(wanted)
-        is_folder = self._base is None and isinstance(error, RefusedError) and error.code == ErrorCode.IS_DIRECTORY
-        self._fail(wanted, error, is_folder=is_folder)
+        self._fail(wanted, error, is_folder=self._means_folder(error))
+
+    def _means_folder(self, error: FtpcError) -> bool:
+        """Tell whether what was named turns out to be a folder."""
+        return self._base is None and isinstance(error, RefusedError) and error.code == ErrorCode.IS_DIRECTORY
 
     def _arrive(self, wanted: Wanted, content: Content, data: bytes, root: str | None) -> None:
         is_right = tree_of(data).root == root
@@ -371,7 +373,8 @@ class TreeDownload:
         try:
             got = await self._get_large(wanted.remote, wanted.local)
         except FtpcError as exc:
-            self._tally.take(TreeFile(wanted.local, wanted.remote, 0, error=exc))
+            is_folder = self._means_folder(exc)
+            self._tally.take(TreeFile(wanted.local, wanted.remote, 0, error=exc, is_folder=is_folder))
         else:
             told = {key: getattr(got, key) for key in ("resumed", "mtime", "restarted", "repaired", "lost")}
             self._tally.take(TreeFile(wanted.local, wanted.remote, got.size, got.root, got.identical, **told))
