@@ -68,11 +68,20 @@ async def _persist(pool: Pool, partial: Partial, memory: Memory, view: Shown, *,
     item.restarted = item.lost = job.was_lost
     run = Download(name, partial, job, view, Streams(pool.lend_beside, pool.streams)).run
 
+    is_other = bool(job.leaves)
+
     async def attempt() -> Content | Status:
+        nonlocal is_other
+        if not is_other:
+            async with pool.lend() as connection:
+                go_on(view.item, view.progress)
+                if (same := await _find_here(pool, connection, partial.target, view, preserve=preserve)) is not None:
+                    return same
+            is_other = True
+        # Perhaps over another one: to read what is here may have taken longer than the server waits for a request.
         async with pool.lend() as connection:
             go_on(view.item, view.progress)
-            same = None if job.leaves else await _find_here(pool, connection, partial.target, view, preserve=preserve)
-            return same or await run(connection)
+            return await run(connection)
 
     done = False
     try:

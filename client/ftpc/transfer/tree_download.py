@@ -157,7 +157,8 @@ class TreeDownload:
                 self._room_again.clear()
                 if not self._pool.is_crowded:
                     await self._room_again.wait()
-                if self._pool.is_crowded:  # perhaps this is the only connection that there is for them
+                # Perhaps this is the only connection that there is for them, or the server has waited long enough.
+                if self._pool.is_crowded or connection.channel.ended.is_set():
                     break
 
     async def _is_anything_left(self) -> bool:

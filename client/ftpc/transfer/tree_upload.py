@@ -143,7 +143,8 @@ class TreeUpload:
                 self._room_again.clear()
                 if not self._pool.is_crowded:
                     await self._room_again.wait()
-                if self._pool.is_crowded:  # perhaps this is the only connection that there is for them
+                # Perhaps this is the only connection that there is for them, or the server has waited long enough.
+                if self._pool.is_crowded or connection.channel.ended.is_set():
                     break
             elif not await self._go_on(connection):
                 break
