@@ -46,11 +46,12 @@ class Replies:
         Raises:
             ConnectionError: nobody reads it.
         """
-        if not self.is_classic:
-            await self.write(frame)
-            return
         self.hold(frame)
-        if len(self._held) > HELD_BYTES or Replies._all_held > ALL_HELD_BYTES:
+        await self.release_some()
+
+    async def release_some(self) -> None:
+        """Send what was held back, unless it is little and of a classic client. Raises as `reply` does."""
+        if not self.is_classic or len(self._held) > HELD_BYTES or Replies._all_held > ALL_HELD_BYTES:
             await self.release()
 
     def hold(self, frames: Buffer) -> None:

@@ -45,23 +45,15 @@ async def store_run(puts: Sequence[tuple[Header, Buffer]], conversation: Convers
         raise
     ended = [(put[0], answer.transfer, _outcome(answer.reply)) for put, answer in zip(puts, answers, strict=True)]
     report_all(ended, peer, started)
-    frames, is_over = bytearray(), is_cancelled()
     for (request, _), (request_id, reply, _) in zip(puts, answers, strict=True):
         replies.is_classic = replies.is_classic and request.get("id") is None
         if isinstance(reply, FtpdError):
-            frame = encode_refusal(reply.code, reply.message, reply.facts, request_id)
+            replies.hold(encode_refusal(reply.code, reply.message, reply.facts, request_id))
         else:
-            frame = encode_reply(reply, request_id)
-        if replies.is_classic and not is_over:
-            await replies.reply(frame)
-        else:
-            frames += frame
-    if is_over:
-        replies.hold(frames)
+            replies.hold(encode_reply(reply, request_id))
+    if is_cancelled():
         raise asyncio.CancelledError
-    if frames:
-        await replies.release()
-        await replies.write(bytes(frames))
+    await replies.release_some()
 
 
 async def send_run(gets: Sequence[Header], conversation: Conversation) -> tuple[int, Header | None]:

@@ -149,7 +149,7 @@ class Session(Conversation):
             if self._reason is not None:
                 await self._say_farewell(self._reason)
                 return self._reason.code.value
-            if self._is_finishing and not self.uploads and not self._payload:
+            if self._is_finishing and not self.uploads and (not self._payload or self.replies.has_held):
                 await self._say_farewell(_going_away())
             return "shut down"
         except FtpdError as exc:
@@ -162,6 +162,7 @@ class Session(Conversation):
     async def _converse(self) -> None:
         if self._channel.peer_certificate:
             await self._come_in(self._channel.peer_certificate)
+        self._check_time()
         answered = 0
         while (incoming := await self._requests.next()) is not None:
             self._payload = incoming.payload
@@ -175,13 +176,16 @@ class Session(Conversation):
             self._requests.reads_ahead = bool(self.uploads or self.joined)
             self._requests.watches_quiet = self.replies.has_held
             self.request_id = None  # what is said between two requests is no reply
-            if self._is_finishing and not self.uploads:
-                raise _going_away()
+            self._check_time()
             answered += 1
             if answered % IN_A_ROW == 0:
                 await asyncio.sleep(0)  # what needs no disk, and is there already, is answered without any waiting
         await self.replies.release()
         await self._channel.close(STALL_S)
+
+    def _check_time(self) -> None:
+        if self._is_finishing and not self.uploads:
+            raise _going_away()
 
     async def _come_in(self, certificate: bytes) -> None:
         """Log in by what was shown in the handshake, if that is somebody's."""

@@ -16,7 +16,7 @@ from ftpd.store.local import LocalStore
 from ftpd.store.values import SmallFile
 from ftpd.wire.digests import tree_of
 from ftpd.wire.terms import Durability, IfExists
-from tests.store.helpers import PATIENCE_S, Nothing, open_descriptors, plan_for
+from tests.store.helpers import PATIENCE_S, Nothing, open_descriptors, plan_for, put
 from tests.store.test_contract_resuming import DATA, PLAN, resumed, seal
 
 QUOTA = Quota(2 * len(DATA), 3)
@@ -114,10 +114,6 @@ async def test_chunks(service: Service) -> None:
 async def test_nothing_is_kept_of_uploads(service: Service) -> None:
     """Of an upload that has got its name nothing stays in memory."""
     for number in range(3):
-        upload = await service.store.begin(plan_for(f"{number}", 1))
-        assert upload is not None
-        await upload.write(0, b"x", Nothing())
-        await upload.publish(tree_of(b"x"))
-    del upload
+        await put(service.store, f"{number}")
     gc.collect()
     assert [] == [one for one in gc.get_objects() if isinstance(one, MeteredUpload)]

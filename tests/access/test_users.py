@@ -320,12 +320,11 @@ async def test_nothing_is_left_of_who_waited(tmp_path: Path) -> None:
     write(file, "[users.b]\n# longer\n")
     users_file.reader.submit(go_on.wait, PATIENCE_S)
     known = set(map(id, futures()))
-    for _ in range(20):
-        login = asyncio.create_task(door.by_token(new_token().text))
-        await asyncio.sleep(0)
+    logins = [asyncio.create_task(door.by_token(new_token().text)) for _ in range(20)]
+    await asyncio.sleep(0)
+    for login in logins:
         login.cancel()
-        await asyncio.wait([login])
-    del login
+    await asyncio.wait(logins)
     left = [future for future in futures() if id(future) not in known]
     go_on.set()
     assert len(left) <= 1  # that of the reading itself

@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from ftpd.tls import pin_of
-from tests.peer import ServerProcess, eventually, frame, manage, served
+from tests.peer import ServerProcess, code_of, eventually, frame, manage, served
 from tests.server.test_client_certificates import Authority, connect
+from tests.server.test_lifecycle import ask_to_stop
 
 READ = "the certificate was read again"
 
@@ -144,3 +145,22 @@ def test_one_right_after_the_other(root: Path, tmp_path: Path) -> None:
             assert vouched.ask({"cmd": "ls"})["ok"]
             assert other.ask({"cmd": "ls"})["ok"]
         assert " log-in ended " not in server.log
+
+
+def test_a_stop_while_somebody_comes_in(root: Path, tmp_path: Path) -> None:
+    """Who has shown a certificate, and waits for the users file to be read when the server stops, is told to go."""
+    authority, users = Authority.make(tmp_path), root / ".ftpd/access/users.toml"
+    with served(root, "--tls", "--client-ca", str(authority.file), "--grace", "600") as server:
+        os.mkfifo(slow := tmp_path / "slow", 0o600)
+        (same := tmp_path / "same").write_bytes(text := users.read_bytes())
+        same.chmod(0o600)
+        slow.replace(users)
+        with users.open("wb") as writing:  # the server reads it now, and waits
+            same.replace(users)
+            with connect(server, authority.sign("alice")) as peer:
+                eventually(lambda: " connected " in server.log, "the handshake is over")
+                ask_to_stop(server)
+                writing.write(text)
+                writing.close()
+                assert "going_away" == code_of(peer.read())
+        assert 0 == server.wait().returncode

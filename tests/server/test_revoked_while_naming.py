@@ -4,9 +4,11 @@ import asyncio
 import json
 import logging
 import os
+import socket
 import struct
 import threading
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,9 @@ from tests.server.test_accepting import Moody, serving
 from tests.server.tree import root_of
 
 LARGE = bytes(SMALL_FILE + 1)
+
+MANY = 3000
+"""Replies of 4 KB that are more than the kernel takes for a client that does not read, and fewer than are held back."""
 
 
 class Watched(Moody):
@@ -117,3 +122,55 @@ async def test_what_is_stored_is_told(
     assert {*names, ".ftpd"} == {*os.listdir(tmp_path)}  # noqa: PTH208 (names are enough)
     lines = [line for record in caplog.records for line in getattr(record, EACH, ()) if line["command"] != "begin"]
     assert [(name, "ok") for name in names] == [(line["path"], line["outcome"]) for line in lines if line["bytes"]]
+
+
+async def stop(stopping: AsyncExitStack, caplog: pytest.LogCaptureFixture) -> "asyncio.Task[None]":
+    """Stop a server without any patience; gives its end, when all that goes on has been cancelled."""
+    end = asyncio.create_task(stopping.aclose())
+    while "the grace period is over" not in caplog.text:  # noqa: ASYNC110 (nothing else says so)
+        await asyncio.sleep(0.01)
+    return end
+
+
+async def test_what_is_stored_is_told_to_who_has_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Also while earlier replies, that were held back, can not be sent because nobody reads them: all of them come."""
+    long, stopping = "/".join(15 * ["n" * 255]), AsyncExitStack()
+    async with stopping, asyncio.timeout(PATIENCE_S):
+        port = await stopping.enter_async_context(serving(tmp_path))
+        sock = socket.create_connection(("127.0.0.1", port))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        reader, writer = await asyncio.open_connection(sock=sock)
+        for _ in range(MANY):
+            writer.write(put(long, b"x", if_exists="skip"))
+            await writer.drain()
+        writer.write(put("last", b"y", id=7))
+        while not (tmp_path / "last").exists():  # noqa: ASYNC110 (nothing else says so)
+            await asyncio.sleep(0.01)
+        end = await stop(stopping, caplog)
+        replies = [await read(reader) for _ in range(MANY + 2)]
+        assert b"" == await reader.read()
+        writer.close()
+        await end
+    assert {long} == {reply["filename"] for reply in replies[:-2]}
+    assert ("last", 7) == (replies[-2]["filename"], replies[-2]["id"])
+    assert "going_away" in str(replies[-1]["error"])
+
+
+async def test_what_is_stored_is_told_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file that is just getting its name when the grace period of a server is over is confirmed as well."""
+    gate, stopping = Gate(monkeypatch), AsyncExitStack()
+    async with stopping, asyncio.timeout(PATIENCE_S):
+        port = await stopping.enter_async_context(serving(tmp_path))
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(put("a", LARGE, id=7))
+        await gate.reached()
+        end = await stop(stopping, caplog)
+        gate.open()
+        reply, farewell = await read(reader), await read(reader)
+        assert ("a", 7) == (reply["filename"], reply["id"])
+        assert "going_away" in str(farewell["error"])
+        assert b"" == await reader.read()
+        writer.close()
+        await end

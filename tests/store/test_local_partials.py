@@ -92,7 +92,7 @@ async def test_what_ends_it_waits_for_those_who_write(local: LocalStore, how: st
 
 @pytest.mark.parametrize("where", ["a chunk", "a thread"])
 async def test_a_name_that_is_not_wanted_any_more(local: LocalStore, where: str) -> None:
-    """What is cancelled while it waits for its name, for whatever, is closed and stays: its bytes are not sent again."""
+    """What is cancelled while it waits for its name, whatever for, is closed, and can be gone on with."""
     before = open_descriptors()
     upload, go = await begun(local, 0, 1, 2), threading.Event()
     await upload.reopen(2)
@@ -101,7 +101,7 @@ async def test_a_name_that_is_not_wanted_any_more(local: LocalStore, where: str)
         go.set()
         await asyncio.gather(*filling)
         go.clear()
-        filling = [asyncio.create_task(local.workers.sync(go.wait, PATIENCE_S)) for _ in range(SYNC_THREADS)]
+        filling = [asyncio.create_task(local.workers.sync(lambda: go.wait(PATIENCE_S))) for _ in range(SYNC_THREADS)]
         await asyncio.sleep(0)
     naming = asyncio.create_task(upload.publish(tree_of(DATA)))
     done, _ = await asyncio.wait([naming], timeout=0.05)
