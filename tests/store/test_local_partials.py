@@ -96,7 +96,7 @@ async def test_a_name_that_is_not_wanted_any_more(local: LocalStore, where: str)
     before = open_descriptors()
     upload, go = await begun(local, 0, 1, 2), threading.Event()
     await upload.reopen(2)
-    filling = [asyncio.create_task(upload.fill(HeldChunk(2, go), PIECES[2]))]
+    filling: list[asyncio.Task[object]] = [asyncio.create_task(upload.fill(HeldChunk(2, go), PIECES[2]))]
     if where == "a thread":
         go.set()
         await asyncio.gather(*filling)
