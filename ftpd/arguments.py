@@ -1,6 +1,7 @@
 """Reading a command line, of the server and of the client: what is wrong is said in one line."""
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -24,6 +25,25 @@ class Parser(argparse.ArgumentParser):
                 near = self._near(unknown, argument)
                 self.error(f"there is no option {unknown}" + (f", but {near}" if near else ""))
 
+    def parse_mixed(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse a command line in which options may stand between names, up to `--`.
+
+        What argparse has for that forgets what stood behind `--`.
+        """
+        options: list[str] = []
+        names: list[str] = []
+        rest = iter(arguments)
+        for argument in rest:
+            if argument == "--":
+                names += rest
+            elif not self._is_option(argument):
+                names.append(argument)
+            else:
+                options.append(argument)
+                if self._wants_value(argument):
+                    options += itertools.islice(rest, 1)
+        return self.parse_args([*options, "--", *names] if names else options)
+
     def error(self, message: str) -> NoReturn:
         """Print the line and end."""
         if message.startswith(unknown := "unrecognized arguments: "):  # of options that has been said before
@@ -43,14 +63,30 @@ class Parser(argparse.ArgumentParser):
         known, name = self._option_string_actions, argument.partition("=")[0]
         if name.startswith("--"):
             return "" if name in known else name
-        if not argument.startswith("-") or " " in argument or self._negative_number_matcher.match(argument):
-            return ""  # argparse takes what has a space in it for a name, or a value
+        if not self._is_option(argument):
+            return ""
         for letter in argument[1:]:
             if (action := known.get(f"-{letter}")) is None:
                 return f"-{letter}"
             if action.nargs != 0:  # the rest is its value
                 return ""
         return ""
+
+    def _is_option(self, argument: str) -> bool:
+        """Tell whether something is an option; argparse takes what has a space in it for a name, or a value."""
+        if argument == "-" or self._negative_number_matcher.match(argument):
+            return False
+        return argument.startswith("--") or (argument.startswith("-") and " " not in argument)
+
+    def _wants_value(self, argument: str) -> bool:
+        """Tell whether the value of an option, which there is, is the next argument."""
+        known = self._option_string_actions
+        if argument.startswith("--"):
+            return argument in known and known[argument].nargs != 0
+        for place, letter in enumerate(argument[1:], start=2):
+            if known[f"-{letter}"].nargs != 0:
+                return place == len(argument)  # else the rest of the argument is its value
+        return False
 
     def _near(self, unknown: str, argument: str) -> str:
         """Give an option that may have been meant, if there is one."""

@@ -11,7 +11,7 @@ import pytest
 from ftpc.cli import VERBS, main
 from tests.client.command import Caller, Ftpc, Result, command
 from tests.client.scripted import CONTENT, GREETING, read_request, refusal, scripted
-from tests.client.support import MIB, PATIENCE_S, content
+from tests.client.support import MIB, PATIENCE_S, content, names_in
 from tests.peer import ServerProcess, frame
 
 
@@ -242,6 +242,24 @@ def test_what_is_no_option(ftpc: Ftpc, caller: Caller, options: list[str], name:
     """Values behind short options, numbers and what stands behind `--` are no options."""
     ftpc.serve(name)
     assert 0 == caller.run("get", *options, name).status
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["get", "a", "-o", "out", "b"],
+        ["get", "-q", "a", "-j4", "b", "-o", "out"],
+        ["get", "a", "-o", "out", "--", "b"],
+        ["get", "-o", "out", "--", "a", "b"],
+    ],
+    ids=" ".join,
+)
+def test_options_between_names(ftpc: Ftpc, caller: Caller, arguments: list[str]) -> None:
+    """Options may stand before, between and behind names, as long as `--` does not say that none follow."""
+    ftpc.serve("a")
+    ftpc.serve("b")
+    assert 0 == caller.run(*arguments).status
+    assert ["a", "b"] == names_in(ftpc.folder / "out")
 
 
 def test_wrong_usage_of_the_command(ftpc: Ftpc) -> None:

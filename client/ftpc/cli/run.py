@@ -42,7 +42,7 @@ def run_verb(module: str, verb: str, arguments: Sequence[str]) -> int:
     refuse_addresses(verb, arguments)
     parser = code.make_parser(verb)
     parser.refuse_unknown(arguments)
-    args = parser.parse_args(arguments)
+    args = parser.parse_mixed(arguments)
     terminal = Terminal(json=args.json, quiet=args.quiet, verbose=args.verbose)
     try:
         args.server = args.server or default_server() or DEFAULT_SERVER
