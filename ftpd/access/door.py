@@ -85,6 +85,9 @@ class Door:
         """Who there is."""
         return Users()
 
+    async def look(self) -> None:
+        """Wait until what has changed is read, which can take long: nobody has shown anything wrong by then."""
+
     async def change(self, action: Callable[[Users], T]) -> T:
         """Change the users, in a thread; nothing is changed if the action raises something.
 
@@ -205,6 +208,10 @@ class UsersDoor(Door):
     def users(self) -> Users:
         """See `Door.users`."""
         return self._users_file.users
+
+    async def look(self) -> None:
+        """See `Door.look`."""
+        await self._users_file.look()
 
     async def change(self, action: Callable[[Users], T]) -> T:
         """See `Door.change`."""

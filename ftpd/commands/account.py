@@ -27,6 +27,7 @@ async def auth(request: Auth, exchange: Exchange) -> Identity:
     if request.method is AuthMethod.KEY and not request.signature:
         exchange.challenge = _challenge(request)
         return _identity(exchange, exchange.challenge.server_nonce.hex())
+    await door.look()
     exchange.tries += 1
     with exchange.caller.trying(request.method):
         if request.method is AuthMethod.KEY:

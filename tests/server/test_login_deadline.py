@@ -4,20 +4,24 @@ import asyncio
 import contextlib
 import json
 import struct
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from ftpd import session
-from ftpd.access.credentials import new_token
+from ftpd.access import users_file
+from ftpd.access.credentials import hash_password, new_token
 from ftpd.access.door import UsersDoor
+from ftpd.access.penalties import FREE_SCORE
 from ftpd.access.users import Token, User, edit
 from tests.client.support import PATIENCE_S, Service
 from tests.peer import frame
 
 PING = frame({"cmd": "ping"})
 TOKEN = new_token()
+PASSWORD = "only here"  # noqa: S105 (of a test)
 
 
 @pytest.fixture
@@ -86,3 +90,28 @@ async def test_talking_does_not_help(service: Service, bit: bytes) -> None:
     await talking
     assert reader.at_eof() or reader.exception()
     writer.close()
+
+
+async def test_who_could_not_be_compared_was_not_wrong(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Passwords that came while the users file could not be read, however many, keep nobody from logging in later."""
+    go_on = threading.Event()
+    with edit(tmp_path / "users.toml") as users:
+        users.users["team"].password = hash_password(PASSWORD)
+    users_file.reader.submit(go_on.wait, PATIENCE_S)
+    auth = frame({"cmd": "auth", "method": "password", "user": "team", "password": PASSWORD})
+    async with asyncio.timeout(PATIENCE_S):
+        peers = [await asyncio.open_connection("127.0.0.1", service.port) for _ in range(int(FREE_SCORE))]
+        for _, writer in peers:
+            writer.write(auth)
+        for reader, writer in peers:
+            assert "nobody logged in" in str(await last_of(reader))
+            writer.close()
+        go_on.set()
+        monkeypatch.setattr(session, "LOGIN_S", PATIENCE_S)
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        writer.write(auth)
+        reply = await read(reader)
+        assert reply.get("user") == "team", reply
+        writer.close()
