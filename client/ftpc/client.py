@@ -385,7 +385,7 @@ class Client:
             report: is told what became of each file.
 
         Raises:
-            FtpcError: the connection is lost for good. What was not reported is not stored.
+            FtpcError: the connection is lost for good. What was not reported may be stored or not, but never in part.
         """
         from pathlib import Path
 

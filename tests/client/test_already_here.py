@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,32 @@ async def test_what_a_link_leads_to_is_not_meant(service: Service, client: Clien
         result = await client.get_many([(f"tree/{name}", str(folder / "tree" / name)) for name in files])
     assert (2, 0) == (result.files, result.identical)
     assert [False, False] == [(folder / "tree" / name).is_symlink() for name in files]
+
+
+@pytest.mark.parametrize("kind", ["tree", "named"])
+async def test_what_is_no_file_is_not_replaced(service: Service, client: Client, folder: Path, kind: str) -> None:
+    """A FIFO under the name of a small or a large file stays, and is the error of that file; the others come."""
+    files = {"a": b"a", "b": b"b", "large": content(SMALL_FILE + 1)}
+    await serve(service, folder, files)
+    (folder / "tree").mkdir()
+    for name in ("a", "large"):
+        os.mkfifo(folder / "tree" / name)
+    if kind == "tree":
+        result = await client.get_tree("tree", folder / "tree")
+    else:
+        result = await client.get_many([(f"tree/{name}", str(folder / "tree" / name)) for name in files])
+    assert (1, ["local_io"] * 2) == (result.files, [error.code for error in result.errors])
+    assert [True, True] == [(folder / "tree" / name).is_fifo() for name in ("a", "large")]
+    assert [] == hidden(folder / "tree")
+
+
+def test_nobody_waits_for_a_fifo(folder: Path) -> None:
+    """What was put in place of a file meanwhile is an error, and not waited for."""
+    make(folder, {"a": b"a"})
+    os.mkfifo(folder / "b")
+    with ThreadPoolExecutor(1) as threads:
+        errors = here.make_durable([str(folder / name) for name in "ab"], threads)
+    assert [None, "local_io"] == [error and error.code for error in errors]
 
 
 async def test_a_connection_that_is_lost_between(service: Service, proxy: Proxy, folder: Path) -> None:

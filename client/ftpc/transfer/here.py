@@ -166,7 +166,8 @@ def _sync(paths: Sequence[str], threads: Executor) -> list[FtpcError | None]:
         fds: dict[int, int] = {}
         for index, path in enumerate(paths):
             try:
-                fds[index] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                # Not blocking: a FIFO may have been put there meanwhile.
+                fds[index] = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
                 opened.callback(os.close, fds[index])
             except (OSError, ValueError) as exc:
                 errors[index] = local_error(exc, path)

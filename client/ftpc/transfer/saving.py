@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from typing import NamedTuple
 
 from ftpc.errors import FtpcError
-from ftpc.files import local_error
+from ftpc.files import local_error, refuse_irregular
 from ftpc.results import TreeFile
 from ftpd.payload.files import sync_all
 from ftpd.wire.replies import Content
@@ -75,10 +75,14 @@ class Saver:
             if hidden.error is None:
                 try:
                     step(hidden)
+                except FtpcError as exc:
+                    hidden.error = exc
                 except (OSError, ValueError) as exc:
                     hidden.error = local_error(exc, hidden.file.wanted.local)
 
     def _write(self, hidden: _Hidden) -> None:
+        if not os.path.isdir(hidden.file.wanted.local):  # noqa: PTH112 (a folder can not be replaced anyway)
+            refuse_irregular(hidden.file.wanted.local)
         hidden.fd = fd = os.open(hidden.hidden, _NEW_FILE, 0o666, dir_fd=self._open(hidden.folder))
         written = os.write(fd, hidden.file.data)
         while written < len(hidden.file.data):
