@@ -25,6 +25,8 @@ class UploadJob:
         """Whether the local file is not the one any more that the digests are of."""
         self.is_known = False
         """Whether it was begun by an earlier process."""
+        self.is_needed = False
+        """Whether what the server has under the name was looked at, and is something else."""
 
     def begin(self, upload: str, chunk_size: int) -> None:
         """Take note of a new upload; what was known of an older one is void."""

@@ -48,7 +48,7 @@ async def upload_file(
             same = None
             if _may_be_there(connection, source, plan, job):
                 await ask_for_tree(connection, plan.remote)
-                same = await _compare(connection, source, plan, item, progress)
+                same = await _compare(connection, source, plan, job, item, progress)
             if same is not None:
                 return same
             stored = await _put(connection, source, plan)
@@ -65,15 +65,16 @@ def _may_be_there(connection: Connection, source: LocalSource, plan: Plan, job: 
     On a long path a small one is there before an answer could be.
     """
     is_quick = source.size <= SMALL_FILE and connection.channel.is_far
-    return plan.if_exists is IfExists.OVERWRITE and job.upload is None and not is_quick
+    return plan.if_exists is IfExists.OVERWRITE and job.upload is None and not job.is_needed and not is_quick
 
 
 async def _compare(
-    connection: Connection, source: LocalSource, plan: Plan, item: Item, progress: Progress
+    connection: Connection, source: LocalSource, plan: Plan, job: UploadJob, item: Item, progress: Progress
 ) -> Stored | None:
-    """Give what is there, if it is the same."""
+    """Give what is there, if it is the same. If it is not, no later try looks again: that may take very long."""
     found = await compare(connection, source, item, progress, preserve=plan.preserve)
     if found is None:
+        job.is_needed = True
         return None
     return Stored(filename=plan.remote, filesize=found.filesize, root=found.root, skipped=True)
 
@@ -147,11 +148,11 @@ async def _open(
         return await _begin(connection, source, plan, job)
     await ask_for_tree(connection, plan.remote)
     if not connection.channel.is_far:
-        same = await _compare(connection, source, plan, *view)
+        same = await _compare(connection, source, plan, job, *view)
         return same or await _begin(connection, source, plan, job)
     # Both at once: a round trip costs more than an upload that is dropped again.
     await connection.send(_request_to_begin(source, plan, job))
-    same = await _compare(connection, source, plan, *view)
+    same = await _compare(connection, source, plan, job, *view)
     if same is None:
         return await _read_begun(connection, source, plan, job)
     with suppress(RefusedError):
