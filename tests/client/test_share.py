@@ -183,7 +183,10 @@ def test_interrupted_share_remembers_no_secret(alice: Ftpc, bob: Ftpc) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
 def test_interrupted_share_goes_on(tmp_path: Path, arguments: list[str], end: str, more: list[str]) -> None:
-    """Ctrl-C with a share code says what goes on with the rest, and not what the code was; and that does."""
+    """Ctrl-C with a share code says what goes on with the rest, and not what the code was; and that does.
+
+    It counts as the same command, for whoever has begun it alone, until it is done.
+    """
     root, folder = tmp_path / "root", tmp_path / "here"
     (root / "place").mkdir(parents=True)
     folder.mkdir()
@@ -196,7 +199,7 @@ def test_interrupted_share_goes_on(tmp_path: Path, arguments: list[str], end: st
         is_put = arguments[0] == "put"
         user.write("a")
         (folder if is_put else root).joinpath("big").write_bytes(content(48_000_000))
-        code = share(user, *(("place", "--upload") if is_put else ("big",)))
+        code = share(user, *(("place", "--upload") if is_put else ("big",)), "--count", "1")
         with subprocess.Popen(
             command(arguments[0], "--share", *arguments[1:], "--progress", "none"),
             cwd=folder, env=user.environment(), stdin=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -211,8 +214,16 @@ def test_interrupted_share_goes_on(tmp_path: Path, arguments: list[str], end: st
         assert 130 == process.returncode
         line = end.format(folder=folder, again="give the same command and share code again")
         assert re.fullmatch(f"ftpc: interrupted; .*\nftpc: {line}\n", said), said
-        done = user.run(arguments[0], "--share", *arguments[1:], *more, stdin=code)
+        kept = [file.read_bytes() for file in user.folder.rglob(".local/**/*") if file.is_file()]
+        assert 2 == len(kept)
+        assert not any(code.decode().rpartition("_")[2].strip().encode() in data for data in kept)
+        again = (arguments[0], "--share", *arguments[1:], *more)
+        other = user.run(*again, stdin=code, env={"XDG_STATE_HOME": str(tmp_path / "other")})
+        assert (6, True) == (other.status, "this share is over" in other.err), other
+        done = user.run(*again, stdin=code)
         assert 0 == done.status, done
+        assert [] == [file for file in user.folder.rglob(".local/**/*") if file.is_file()]
+        assert 6 == user.run(*again, stdin=code).status
     assert content(48_000_000) == (root / "place/big" if is_put else folder / "one").read_bytes()
 
 

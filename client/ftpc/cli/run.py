@@ -71,7 +71,23 @@ def _abandon(stream: TextIO) -> None:
 
 
 async def _connected(code: Verb, args: Namespace, terminal: Terminal) -> Exit:
-    trust, credentials = _trust_and_credentials(args)
+    if not getattr(args, "share", False):
+        meets = getattr(args, "meets", True)  # else each of its servers in its turn, if any
+        shown = trust_and_credentials(args.server, args) if meets else (None, None)
+        return await _logged_in(code, args, terminal, *shown)
+    from ftpc.cli.shared import ask_for_share
+
+    use, status = ask_for_share(args), Exit.OTHER
+    try:
+        status = await _logged_in(code, args, terminal, use.trust, use.credentials)
+    finally:
+        use.close(done=status == Exit.OK)
+    return status
+
+
+async def _logged_in(
+    code: Verb, args: Namespace, terminal: Terminal, trust: "Trust | None", credentials: "Credentials | None"
+) -> Exit:
     client = _client_for(args, terminal, trust, credentials)
     terminal.explain = lambda error: _explained(error, client, args, is_known=credentials is not None)
     async with client:
@@ -129,16 +145,6 @@ def _what_is_missing(client: Client) -> str:
     except LocalFileError as exc:
         return f"one has to log in there, and what is remembered for that can not be read: {exc.message}"
     return f"log in first: ftpc login {client.address}"
-
-
-def _trust_and_credentials(args: Namespace) -> "tuple[Trust | None, Credentials | None]":
-    if getattr(args, "share", False):
-        from ftpc.cli.shared import ask_for_share
-
-        return ask_for_share(args)
-    if not getattr(args, "meets", True):  # each of its servers in its turn, if any
-        return None, None
-    return trust_and_credentials(args.server, args)
 
 
 async def _interruptible(work: Coroutine[None, None, Exit], args: Namespace, terminal: Terminal) -> Exit:
