@@ -518,7 +518,8 @@ class Client:
 
         from ftpc.jobs import Memory
 
-        return Memory(Path(self._jobs) if self._jobs is not None else None, self.address.url, set())
+        is_share = self._credentials is not None and self._credentials.is_share
+        return Memory(Path(self._jobs) if self._jobs is not None else None, self.address.url, set(), is_share)
 
     def _is_begun(self, local: str, remote: str) -> bool:
         memory = self._memory

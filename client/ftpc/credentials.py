@@ -40,6 +40,11 @@ class Credentials(NamedTuple):
         return f"<Credentials {'password of ' + self.user if self.user else 'token'}>"
 
     @property
+    def is_share(self) -> bool:
+        """Whether it is from a share code."""
+        return bool(self.session)
+
+    @property
     def request(self) -> Auth:
         """What is sent to log in; with a key, only to begin with."""
         if self.key is not None:

@@ -5,7 +5,7 @@ knows the file's root these chunks are verified; where it does not, they are wha
 proves them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ftpc.files import Partial
@@ -67,7 +67,7 @@ class DownloadJob:
 
 
 async def open_job(
-    folder: Path | None, task: Task, partial: Partial, workers: Workers, *, preserve: bool
+    folder: Path | None, task: Task, partial: Partial, workers: Workers, options: Mapping[str, Value]
 ) -> DownloadJob:
     """Open what is known of a download. Cancelling is safe.
 
@@ -78,14 +78,14 @@ async def open_job(
     if folder is None:
         return DownloadJob()
     return await workers.acquire(
-        lambda: StoredDownloadJob(folder, task, partial, preserve=preserve), lambda job: job.close(done=False)
+        lambda: StoredDownloadJob(folder, task, partial, options), lambda job: job.close(done=False)
     )
 
 
 class StoredDownloadJob(DownloadJob):
     """A download that is remembered in a file once it has more than one chunk."""
 
-    def __init__(self, folder: Path, task: Task, partial: Partial, *, preserve: bool) -> None:
+    def __init__(self, folder: Path, task: Task, partial: Partial, options: Mapping[str, Value]) -> None:
         """Open what is known of the job, if anything is, in a thread: it may have to be read again.
 
         Raises as `JobFile.open` does.
@@ -93,7 +93,7 @@ class StoredDownloadJob(DownloadJob):
         super().__init__()
         self._open: Callable[[], JobFile | None] = lambda: JobFile.open(folder, task)
         self._partial = partial
-        self._preserve = preserve
+        self._options = options
         self._file = JobFile.open(folder, task, create=False)
         if self._file is not None and self._file.found is not None:
             self.was_lost = not self._take(self._file.found)
@@ -112,7 +112,7 @@ class StoredDownloadJob(DownloadJob):
         assert self._file is not None
         facts: dict[str, Value] = {"size": self.size, "chunk_size": self.chunk_size, "root": self.root}
         part: dict[str, Value] = {"part": str(self._partial.path), "inode": self._partial.inode, "boot": boot_id()}
-        self._file.begin({"preserve": self._preserve, **facts, **part})
+        self._file.begin({**self._options, **facts, **part})
 
     def note(self, index: int, leaf: bytes) -> None:
         """See `DownloadJob.note`."""

@@ -43,6 +43,8 @@ class Memory(NamedTuple):
     server: str
     tasks: set[Task]
     """Takes those that are asked for."""
+    is_share: bool = False
+    """Whether a share code gives access, which is not remembered."""
 
     def task(self, verb: str, remote: str, local: str) -> Task:
         """Give the task of moving a file."""
@@ -127,6 +129,8 @@ class Unfinished(NamedTuple):
     changed: float
     """When it was last worked on, in seconds since 1970."""
     is_running: bool
+    is_share: bool
+    """Whether it came through a share code, without which nothing goes on."""
 
 
 def unfinished(folder: Path) -> list[Unfinished]:
@@ -135,9 +139,15 @@ def unfinished(folder: Path) -> list[Unfinished]:
     Raises:
         LocalFileError: the folder can not be read.
     """
-    with _state_errors(folder):
-        paths = [path for verb in VERBS for path in folder.glob(f"*.{verb}")] if folder.is_dir() else []
-        jobs = [job for path in paths if (job := _look_at(path)) is not None]
+    ends = tuple(f".{verb}" for verb in VERBS)
+    try:
+        names = [name for name in os.listdir(folder) if name.endswith(ends)]  # noqa: PTH208 (of a missing one as well)
+        jobs = [job for name in names if (job := _look_at(folder / name)) is not None]
+    except FileNotFoundError:
+        return []
+    except OSError as exc:
+        what = "unfinished transfers are remembered there, and it can not be read"
+        raise LocalFileError(f"{exc.filename or folder}: {what}: {exc.strerror or exc}") from exc
     return sorted(jobs, key=lambda job: -job.changed)
 
 
@@ -172,6 +182,7 @@ def _look_at(path: Path) -> Unfinished | None:
             str(head.get("upload", "")),
             found.st_mtime,
             is_running=not _try_lock(fd),
+            is_share=head.get("share") is True,
         )
     finally:
         os.close(fd)

@@ -194,3 +194,15 @@ async def test_a_job_that_is_running(server_process: ServerProcess, way: Proxy, 
     refused = await run(user, "cancel", line.split()[0])
     assert (7, True, True) == (refused.status, "running now" in line, "stop that one first" in refused.err), refused
     await end_of(process)
+
+
+@pytest.mark.parametrize("arguments", [["jobs"], ["resume"], ["resume", "1a2b3c4d5e"], ["cancel", "1a2b3c4d5e"]])
+def test_what_is_remembered_can_not_be_read(ftpc: Ftpc, arguments: list[str]) -> None:
+    """A folder of unfinished transfers that can not be read is no empty one."""
+    place = ftpc.folder / ".local/state/ftpc/jobs"
+    place.parent.mkdir(parents=True)
+    place.symlink_to("jobs")  # which holds for root as well
+    done = ftpc.run(*arguments)
+    said = f"ftpc: {place}: unfinished transfers are remembered there, and it can not be read: "
+    assert (4, "", 1) == (done.status, done.out, done.err.count("\n"))
+    assert done.err.startswith(said), done.err

@@ -218,6 +218,12 @@ def test_interrupted_share_goes_on(tmp_path: Path, arguments: list[str], end: st
         assert 2 == len(kept)
         assert not any(code.decode().rpartition("_")[2].strip().encode() in data for data in kept)
         again = (arguments[0], "--share", *arguments[1:], *more)
+        listed = user.run("jobs").out
+        ((job, name),) = ((row["id"], row["local"]) for row in user.run("jobs", "--json").objects if row["share"])
+        assert ("came through a share code" in listed, "sha256" in listed) == (True, False), listed
+        line = f"ftpc: {job}: {name} came through a share code: give the same command and code again\n"
+        assert (0, "", line) == user.run("resume")
+        assert (6, "", line) == user.run("resume", job)
         other = user.run(*again, stdin=code, env={"XDG_STATE_HOME": str(tmp_path / "other")})
         assert (6, True) == (other.status, "this share is over" in other.err), other
         done = user.run(*again, stdin=code)

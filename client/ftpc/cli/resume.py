@@ -13,9 +13,11 @@ from ftpc.cli.state import state_folder, trust_and_credentials
 from ftpc.cli.terminal import Terminal
 from ftpc.cli.unfinished import EXAMPLES, pick
 from ftpc.client import Client, connect
+from ftpc.errors import RefusedError
 from ftpc.jobs import Unfinished
 from ftpc.progress import Progress
 from ftpd.arguments import Parser
+from ftpd.wire.errors import ErrorCode
 from ftpd.wire.terms import IfExists
 
 
@@ -37,11 +39,19 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     if not jobs:
         terminal.say("there is nothing to go on with")
         return Exit.OK
-    terminal.unfinished.update(job.task for job in jobs)
+    shared = [job for job in jobs if job.is_share]
+    if not args.ids:
+        for job in shared:
+            terminal.say(f"ftpc: {_what_goes_on(job)}")
+        if not (jobs := [job for job in jobs if not job.is_share]):
+            return Exit.OK
+    terminal.unfinished.update(job.task for job in jobs if not job.is_share)
     display = pick_display(args.progress, terminal)
     display.expect(len(jobs), sum(job.size for job in jobs))
 
     async def go_on(job: Unfinished, progress: Progress) -> Outcome:
+        if job.is_share:
+            raise RefusedError(ErrorCode.UNAUTHORIZED, _what_goes_on(job), {})
         trust, credentials = trust_and_credentials(job.task.server, args)
         async with connect(
             job.task.server,
@@ -56,6 +66,10 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
             return await (_get if job.task.verb == "get" else _put)(job, own, terminal, progress)
 
     return await run_job(jobs, go_on, args.jobs, terminal, display)
+
+
+def _what_goes_on(job: Unfinished) -> str:
+    return f"{job.id}: {job.task.local} came through a share code: give the same command and code again"
 
 
 async def _put(job: Unfinished, client: Client, terminal: Terminal, progress: Progress) -> Outcome:

@@ -35,11 +35,13 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     del args, client
     for job in unfinished(state_folder()):
         if terminal.json:
-            state = {"running": job.is_running, "changed": round(job.changed, 3)}
+            state = {"running": job.is_running, "changed": round(job.changed, 3), "share": job.is_share}
             terminal.json_data(id=job.id, **job.task._asdict(), size=job.size, **state)
             continue
         age = "running now" if job.is_running else f"broken off {seconds_text(time.time() - job.changed)} ago"
-        ends = job.task.local, f"{job.task.server}/{job.task.remote}"
+        age += ", came through a share code" if job.is_share else ""
+        server = job.task.server.partition("#")[0]  # without its pin
+        ends = job.task.local, f"{server}/{job.task.remote}"
         where = " -> ".join(ends if job.task.verb == "put" else reversed(ends))
         terminal.data(f"{job.id}  {size_text(job.size):>10}  {safe_text(where)}  ({age})")
     return Exit.OK

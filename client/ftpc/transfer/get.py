@@ -64,7 +64,8 @@ async def _persist(pool: Pool, partial: Partial, memory: Memory, view: Shown, *,
     """Download a file, unless it is here already, the same to the last byte: then that is made durable."""
     name, item = view.item.name, view.item
     task = memory.task("get", name, str(partial.full_target))
-    job = await open_job(memory.folder, task, partial, pool.workers, preserve=preserve)
+    options = {"preserve": preserve, "share": memory.is_share}
+    job = await open_job(memory.folder, task, partial, pool.workers, options)
     item.restarted = item.lost = job.was_lost
     run = Download(name, partial, job, view, Streams(pool.lend_beside, pool.streams)).run
 

@@ -74,5 +74,5 @@ def _job_for(file: LocalSource, plan: Plan, memory: Memory) -> UploadJob:
     if memory.folder is None or file.size <= SMALL_PUT:
         return UploadJob(file.state)
     task = memory.task("put", plan.remote, os.path.abspath(file.path))  # noqa: PTH100 (keeps symbolic links)
-    options = {"if_exists": plan.if_exists.value, "preserve": plan.preserve}
+    options = {"if_exists": plan.if_exists.value, "preserve": plan.preserve, "share": memory.is_share}
     return StoredUploadJob(memory.folder, task, file.state, options)
