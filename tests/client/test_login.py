@@ -148,7 +148,7 @@ def test_configuration_that_is_not_needed(tmp_path: Path, user: Ftpc, guarded: G
         ("one has to log in there, and what is remembered for that can not be read: ", found),
         ("/credentials.json: ", user.run("ls", "--server", guarded.url)),
         ("/known_servers: ", user.run("login", guarded.url, stdin=guarded.token.encode())),
-        ("/server: ", user.run("login", ftpc.server)),
+        ("/ftpc: this has to be a folder", user.run("login", ftpc.server)),
     ]
     for said, found in lines:
         assert (1, True) == (found.err.count("\n"), said in found.err), found
@@ -248,6 +248,20 @@ def test_permissions_that_are_too_open(user: Ftpc, guarded: Guarded) -> None:
     assert (4, True) == (done.status, f"run: chmod 600 {file}" in done.err)
     file.chmod(0o600)
     assert 0 == user.run("ls").status
+
+
+@pytest.mark.parametrize("place", [".config/ftpc", ".config"])
+@pytest.mark.parametrize("is_encrypted", [True, False])
+def test_configuration_that_is_no_folder(
+    user: Ftpc, guarded: Guarded, ftpc: Ftpc, place: str, *, is_encrypted: bool
+) -> None:
+    """A file in the place of the configuration is named, with what to do; nothing else is left behind."""
+    file = user.write(place)
+    url = guarded.url if is_encrypted else ftpc.server
+    done = user.run("login", url, stdin=guarded.token.encode())
+    said = f"ftpc: {file}: this has to be a folder, in which ftpc remembers servers; move away what is there, and log in"
+    assert (4, said + " again") == (done.status, done.err.splitlines()[-1]), done
+    assert [file] == [path for path in user.folder.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"x": 1}', "\xff"])

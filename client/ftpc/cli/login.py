@@ -9,7 +9,7 @@ from ftpc.ask import ask_secret, can_ask, read_secret
 from ftpc.cli.exits import Exit
 from ftpc.cli.meet import meet
 from ftpc.cli.options import new_parser
-from ftpc.cli.state import config_folder, remember_server
+from ftpc.cli.state import config_folder, make_config_folder, remember_server
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client, connect
 from ftpc.credentials import Credentials, CredentialStore
@@ -62,6 +62,7 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
 
 
 def _remember(address: Address, known: KnownServers) -> None:
+    make_config_folder()
     if address.pin:
         known.remember(address.place, address.pin)
     remember_server(address)

@@ -58,6 +58,25 @@ def default_server() -> str | None:
         raise LocalFileError(f"{name}: which server was logged in to can not be read: {exc.strerror}") from exc
 
 
+def make_config_folder() -> None:
+    """Make the folder of what lasts, unless it is there.
+
+    Raises:
+        LocalFileError: it can not be, most often because a file is in its place.
+    """
+    from ftpc.errors import LocalFileError
+
+    folder = config_folder()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as exc:
+        wrong = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+        what = "this has to be a folder, in which ftpc remembers servers"
+        raise LocalFileError(f"{wrong}: {what}; move away what is there, and log in again") from exc
+    except OSError as exc:
+        raise LocalFileError(f"{folder}: this folder can not be made: {exc.strerror or exc}") from exc
+
+
 def remember_server(address: "Address") -> None:
     """Make a server the default.
 
@@ -69,8 +88,8 @@ def remember_server(address: "Address") -> None:
     file = config_folder() / "server"
     suffix = f"/{address.folder}" if address.folder else ""
     scheme = "" if address.is_encrypted else "ftpd://"
+    make_config_folder()
     with local_errors(file):
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file.write_text(f"{scheme}{address}{suffix}\n", encoding="utf-8")
 
 
