@@ -147,7 +147,7 @@ def test_configuration_that_is_not_needed(tmp_path: Path, user: Ftpc, guarded: G
     lines = [
         ("one has to log in there, and what is remembered for that can not be read: ", found),
         ("/credentials.json: ", user.run("ls", "--server", guarded.url)),
-        ("/known_servers: ", user.run("login", guarded.url, stdin=guarded.token.encode())),
+        ("/ftpc: this has to be a folder", user.run("login", guarded.url, stdin=guarded.token.encode())),
         ("/ftpc: this has to be a folder", user.run("login", ftpc.server)),
     ]
     for said, found in lines:
