@@ -6,10 +6,12 @@ import subprocess
 
 import pytest
 
+from ftpc.cli.df import quota_lines
 from ftpc.cli.jobs import Outcome, run_job
 from ftpc.cli.terminal import Terminal
 from ftpc.errors import RefusedError
 from ftpc.ui.base import Display
+from ftpd.wire.replies import Disk
 from tests.client.command import Ftpc
 from tests.client.support import MIB, content
 
@@ -193,3 +195,12 @@ async def test_refusals_of_one_of_many_name_it(capsys: pytest.CaptureFixture[str
     assert ["ftpc: a: no", "ftpc: data/b: no", "ftpc: tree/c: no", "ftpc: all"] == said[:4]
     await run_job(["a"], put, 1, Terminal(), Display())
     assert ["ftpc: no"] == capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("files", "quota_files", "line"),
+    [(0, 1, "quota: 0 of 1 file"), (1, 10, "quota: 1 of 10 files"), (5003, 10_000, "quota: 5,003 of 10,000 files")],
+)
+def test_quota_of_files(files: int, quota_files: int, line: str) -> None:
+    """A quota of files is written as one says it."""
+    assert [line] == quota_lines(Disk(total=1, free=1, files=files, quota_files=quota_files))

@@ -259,8 +259,8 @@ def test_configuration_that_is_no_folder(
     file = user.write(place)
     url = guarded.url if is_encrypted else ftpc.server
     done = user.run("login", url, stdin=guarded.token.encode())
-    said = f"ftpc: {file}: this has to be a folder, in which ftpc remembers servers; move away what is there, and log in"
-    assert (4, said + " again") == (done.status, done.err.splitlines()[-1]), done
+    said = f"ftpc: {file}: this has to be a folder, in which ftpc remembers servers; move away what is there, and"
+    assert (4, said + " log in again") == (done.status, done.err.splitlines()[-1]), done
     assert [file] == [path for path in user.folder.rglob("*") if path.is_file()]
 
 

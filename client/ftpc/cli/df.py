@@ -6,6 +6,7 @@ from ftpc.cli.exits import Exit
 from ftpc.cli.options import new_parser
 from ftpc.cli.terminal import Terminal
 from ftpc.client import Client
+from ftpc.ui.text import count_text
 from ftpd.amounts import size_text
 from ftpd.arguments import Parser
 from ftpd.wire.replies import Disk
@@ -18,7 +19,8 @@ EXAMPLES = """\
 
 def make_parser(verb: str) -> Parser:
     """Make the parser of its command line."""
-    return new_parser(verb, "Tell how much room there is on the server, and in your quota.", EXAMPLES)
+    text = "Tell how much room there is on the server, and in your quota. It needs the right to write."
+    return new_parser(verb, text, EXAMPLES)
 
 
 async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
@@ -49,5 +51,5 @@ def quota_lines(disk: Disk) -> list[str]:
     if disk.quota is not None:
         lines.append(f"quota: {size_text(disk.used or 0)} used of {size_text(disk.quota)}")
     if disk.quota_files is not None:
-        lines.append(f"quota: {disk.files:,} files of {disk.quota_files:,}")
+        lines.append(f"quota: {disk.files or 0:,} of {count_text(disk.quota_files, 'file')}")
     return lines
