@@ -2,11 +2,11 @@
 
 import os
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ftpc.cli.exits import Exit
-from ftpc.cli.jobs import Outcome, pick_display, run_job
+from ftpc.cli.jobs import Outcome, Tasks, pick_display, run_job
 from ftpc.cli.options import (
     add_jobs,
     add_patience,
@@ -75,13 +75,11 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     display = pick_display(args.progress, terminal)
     display.expect(len(remotes), None)
     together = len(remotes) > 1 and not to_stdout
-    found: list[str | None] = []
+    tasks = Tasks[str | None]([None] if together else remotes)
 
     async def get(remote: str | None, progress: Progress) -> Outcome:
         if remote is None:
-            outcome, folders = await _get_named(remotes, folder, args, client, terminal, progress)
-            found.extend(folders)
-            return outcome
+            return await _get_named(remotes, folder, args, client, terminal, progress, tasks.add)
         try:
             if args.recursive and (await client.stat(remote)).type is EntryType.DIRECTORY:
                 # Whether the folder is there makes no difference: the same command goes on with what it has begun.
@@ -96,7 +94,7 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
         tell_of_get(remote, result, client, terminal)
         return Outcome.of_get(result)
 
-    return await run_job([None] if together else remotes, get, args.jobs, terminal, display, found)
+    return await run_job(tasks, get, args.jobs, terminal, display)
 
 
 def _check(args: Namespace, *, to_stdout: bool) -> None:
@@ -112,23 +110,37 @@ def _check(args: Namespace, *, to_stdout: bool) -> None:
 
 
 async def _get_named(
-    remotes: Sequence[str], folder: Path, args: Namespace, client: Client, terminal: Terminal, progress: Progress
-) -> tuple[Outcome, list[str]]:
-    """Download files by their names into a folder; with -r, give those that turn out to be folders.
+    remotes: Sequence[str],
+    folder: Path,
+    args: Namespace,
+    client: Client,
+    terminal: Terminal,
+    progress: Progress,
+    begin_folder: Callable[[str], None],
+) -> Outcome:
+    """Download files by their names into a folder; with -r, have those begun that turn out to be folders.
 
     What ends them ends each that is not done.
     """
     # Where a folder is here, of an earlier try perhaps, only a folder can go; and the one of the address is one.
-    folders = [remote for remote in remotes if args.recursive and os.path.isdir(folder / _own_name(remote))]  # noqa: ASYNC240, PTH112
+    folders = {remote for remote in remotes if args.recursive and os.path.isdir(folder / _own_name(remote))}  # noqa: ASYNC240, PTH112
+    for remote in (remote for remote in remotes if remote in folders):
+        begin_folder(remote)
     left: dict[str, str] = {}
-    errors: list[tuple[str | None, FtpcError]] = []
+    told: list[FtpcError] = []
+    ended: list[tuple[str | None, FtpcError]] = []
     done = TreeResult()
+
+    def tell(remote: str, error: FtpcError) -> None:
+        told.append(error)
+        terminal.complain(error, name=remote, is_one_of_many=True)
+
     for remote in (remote for remote in remotes if remote not in folders):
         try:
             refuse_path(_own_name(remote))
             left[str(folder / _own_name(remote))] = remote
         except LocalFileError as exc:
-            errors.append((remote, exc))
+            tell(remote, exc)
 
     def report(file: TreeFile) -> None:
         remote = left.pop(file.local)
@@ -136,16 +148,16 @@ async def _get_named(
             done.add(file)
             tell_of_get(remote, file, client, terminal, is_alone=False)
         elif args.recursive and file.is_folder:
-            folders.append(remote)
+            begin_folder(remote)
         else:
-            errors.append((remote, _explained(file.error, remote)))
+            tell(remote, _explained(file.error, remote))
 
     try:
         files = [(remote, local) for local, remote in left.items()]
         await client.get_many(files, preserve=args.preserve, progress=progress, report=report)
     except FtpcError as exc:
-        errors += [(remote, exc) for remote in left.values()]
-    return Outcome.of_many(done, errors), folders
+        ended += [(remote, exc) for remote in left.values()]
+    return Outcome.of_many(done, ended, told=told)
 
 
 def _own_name(remote: str) -> str:

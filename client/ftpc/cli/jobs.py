@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from typing import NamedTuple, Self, TypeVar
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Generic, NamedTuple, Self, TypeVar
 
 from ftpc.cli.exits import Exit, exit_of_all
 from ftpc.cli.terminal import Terminal
@@ -32,6 +32,8 @@ class Outcome(NamedTuple):
     identical_size: int = 0
     errors: Sequence[tuple[str | None, FtpcError]] = ()
     """What is wrong with files, and with which; None for what is wrong with a folder as a whole."""
+    told: Sequence[FtpcError] = ()
+    """What is wrong with others, of which it was said when that was known."""
     folders: int = 0
     """Folders that were made by themselves, having no files."""
     end: str = ""
@@ -53,65 +55,88 @@ class Outcome(NamedTuple):
         return cls(size=result.size, resumed=result.resumed)
 
     @classmethod
-    def of_many(cls, done: TreeResult, errors: Sequence[tuple[str | None, FtpcError]], end: str = "") -> Self:
+    def of_many(
+        cls,
+        done: TreeResult,
+        errors: Sequence[tuple[str | None, FtpcError]],
+        end: str = "",
+        told: Sequence[FtpcError] = (),
+    ) -> Self:
         """Give that of many files."""
         keys = ("size", "files", "resumed", "skipped", "identical", "identical_size", "folders")
-        return cls(**{key: getattr(done, key) for key in keys}, errors=errors, end=end)
+        return cls(**{key: getattr(done, key) for key in keys}, errors=errors, end=end, told=told)
+
+
+class Tasks(Generic[T]):
+    """What a job is to work on; more may be found while it does."""
+
+    def __init__(self, tasks: Iterable[T]) -> None:
+        self._waiting = deque(tasks)
+        self.count = len(self._waiting)
+        """How many there have been."""
+        self._hire: Callable[[], None] = lambda: None
+
+    def add(self, task: T) -> None:
+        """Have something worked on as soon as there is room."""
+        self._waiting.append(task)
+        self.count += 1
+        self._hire()
+
+    async def work_off(self, work: Callable[[T], Awaitable[None]], jobs: int) -> None:
+        """Work on all, `jobs` at a time."""
+        free = jobs
+
+        async def work_on() -> None:
+            nonlocal free
+            while self._waiting:
+                await work(self._waiting.popleft())
+            free += 1
+
+        def hire() -> None:
+            nonlocal free
+            for _ in range(min(free, len(self._waiting))):
+                free -= 1
+                group.create_task(work_on())
+
+        async with asyncio.TaskGroup() as group:
+            self._hire = hire
+            hire()
 
 
 async def run_job(
-    tasks: Sequence[T],
+    tasks: Iterable[T] | Tasks[T],
     work: Callable[[T, Display], Awaitable[Outcome]],
     jobs: int,
     terminal: Terminal,
     display: Display,
-    found: list[T] | None = None,
 ) -> Exit:
-    """Work on all tasks, `jobs` at a time, and sum up. An error of one does not keep the others from being done.
-
-    Work may put into `found` what turned out to be tasks of their own, which are done next.
-    """
+    """Work on all tasks, `jobs` at a time, and sum up. An error of one does not keep the others from being done."""
     started = time.monotonic()
     outcomes: list[Outcome] = []
     errors: list[FtpcError] = []
-    failed: list[T] = []
+    all_tasks = tasks if isinstance(tasks, Tasks) else Tasks(tasks)
 
-    async def work_off(rest: Iterator[T]) -> None:
-        for task in rest:
-            try:
-                outcomes.append(await work(task, display))
-            except PipeClosedError as exc:
-                raise BrokenPipeError from exc  # for the others as well, there is nobody to write to
-            except FtpcError as exc:
-                errors.append(exc)
-                failed.append(task)
+    async def work_on(task: T) -> None:
+        try:
+            outcomes.append(await work(task, display))
+        except PipeClosedError as exc:
+            raise BrokenPipeError from exc  # for the others as well, there is nobody to write to
+        except FtpcError as exc:
+            errors.append(exc)
+            terminal.complain(exc, name=str(task), is_one_of_many=all_tasks.count > 1)
 
     display.open()
     try:
-        await _work_all(tasks, [] if found is None else found, work_off, jobs)
+        await all_tasks.work_off(work_on, jobs)
     except* BrokenPipeError as pipes:
         raise BrokenPipeError from pipes
     finally:
         display.close()
-    for task, error in zip(failed, errors, strict=True):
-        terminal.complain(error, name=str(task), is_one_of_many=len(tasks) > 1 or task not in tasks)
     for outcome in outcomes:
-        errors += [error for _, error in outcome.errors]
+        errors += [*outcome.told, *(error for _, error in outcome.errors)]
         _tell_of_folder(outcome, terminal)
     _sum_up(outcomes, errors, time.monotonic() - started, terminal)
     return exit_of_all(errors)
-
-
-async def _work_all(
-    tasks: Sequence[T], found: list[T], work_off: Callable[[Iterator[T]], Coroutine[None, None, None]], jobs: int
-) -> None:
-    while tasks:
-        rest = iter(tasks)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(jobs, len(tasks))):
-                group.create_task(work_off(rest))
-        tasks = found[:]
-        found.clear()
 
 
 def _tell_of_folder(outcome: Outcome, terminal: Terminal) -> None:

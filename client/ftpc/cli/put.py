@@ -122,13 +122,15 @@ async def _put_small(
 ) -> Outcome:
     """Upload small files, by their remote names. What ends them ends each that is not done."""
     left, done = dict(files), TreeResult()
-    errors: list[tuple[str | None, FtpcError]] = []
+    told: list[FtpcError] = []
+    ended: list[tuple[str | None, FtpcError]] = []
 
     def report(file: TreeFile) -> None:
         remote = left.pop(file.local)
         done.add(file)
         if file.error is not None:
-            errors.append((file.local, file.error))
+            told.append(file.error)
+            terminal.complain(file.error, name=file.local, is_one_of_many=True)
         else:
             result = PutResult(*file[1:5], file.resumed, identical=file.identical)
             _tell_of_file(file.local, remote, result, args, client, terminal)
@@ -138,8 +140,8 @@ async def _put_small(
             files.items(), if_exists=args.if_exists, preserve=args.preserve, progress=progress, report=report
         )
     except FtpcError as exc:
-        errors += [(file, exc) for file in left]
-    return Outcome.of_many(done, errors)
+        ended += [(file, exc) for file in left]
+    return Outcome.of_many(done, ended, told=told)
 
 
 def _tell_of_file(
