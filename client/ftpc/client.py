@@ -15,7 +15,7 @@ from ftpc.connection import CONNECT_S, RETRIES, STALL_S, STREAMS, Connection, Pa
 from ftpc.errors import LocalFileError, RemoteNameError
 from ftpc.listing import Listing
 from ftpc.pool import Pool
-from ftpc.progress import Contents, Item, NoProgress, Parts, Phase, Progress, shown
+from ftpc.progress import SMALL_FILES, Contents, Item, NoProgress, Parts, Phase, Progress, shown
 from ftpc.results import GetResult, Objection, PutResult, TreeFile, TreeResult
 from ftpd.wire.paths import BadPathError, RemotePath
 from ftpd.wire.replies import (
@@ -269,7 +269,7 @@ class Client:
             inner = full_name.removeprefix(prefix)
             return await self.put(file, inner, if_exists=if_exists, preserve=preserve, progress=progress)
 
-        item = Item(base or str(self.address), None, Phase.SENDING, counts=False)
+        item = Item(SMALL_FILES, None, Phase.SENDING, counts=False)
         loader = Loader(iter(found), if_exists, preserve=preserve, follows=True)
         repeat = Repeat(base, if_exists, preserve=preserve)
         upload = TreeUpload(loader, self._pool, put_large, TallyOfNamed(item, progress, report), repeat)
@@ -395,7 +395,7 @@ class Client:
 
         progress = progress or NoProgress()
         prefix = self.remote_folder("")
-        tally = TallyOfNamed(Item(str(self.address), None, Phase.RECEIVING, counts=False), progress, report)
+        tally = TallyOfNamed(Item(SMALL_FILES, None, Phase.RECEIVING, counts=False), progress, report)
 
         async def get_large(full_name: str, local: str) -> GetResult:
             return await self.get(full_name.removeprefix(prefix), Path(local), preserve=preserve, progress=progress)

@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+SMALL_FILES = "small files"
+"""The name of the item for those that were named one by one."""
+
 
 class Phase(StrEnum):
     """What is being done to an item right now."""
@@ -65,8 +68,8 @@ class Item:
     """One file on its way, or many small ones. The engine changes it, a display reads it."""
 
     __slots__ = (
-        "contents", "counts", "done", "lost", "moved", "name", "phase", "repaired", "restarted", "resumed", "retry",
-        "total",
+        "contents", "counts", "done", "is_idle", "lost", "moved", "name", "phase", "repaired", "restarted", "resumed",
+        "retry", "total",
     )  # fmt: skip
 
     def __init__(self, name: str, total: int | None, phase: Phase, *, counts: bool = True) -> None:
@@ -80,6 +83,8 @@ class Item:
         self.phase = phase
         self.counts = counts
         """Whether it is a file of the job: not if each file in it is an item as well, nor if it is in a folder."""
+        self.is_idle = False
+        """Whether there is nothing to do for it at this moment, so that it need not be shown."""
         self.retry: Retry | None = None
         """The last try to go on after a break; what counts in the phase `WAITING`."""
         self.resumed = 0

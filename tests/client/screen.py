@@ -66,6 +66,13 @@ class Screen:
             assert time.monotonic() < deadline, f"{what!r} was not drawn: {self.drawn!r}"
             assert self._read(0.1), f"the command ended without drawing {what!r}: {self.drawn!r}"
 
+    def read_until_line(self, pattern: str, after: int = 0) -> None:
+        """Wait until a line has been drawn, after so many others."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not any(re.search(pattern, line) for line in self.lines[after:]):
+            assert time.monotonic() < deadline, f"{pattern!r} was not drawn: {self.lines[-8:]}"
+            assert self._read(0.1), f"the command ended without drawing {pattern!r}: {self.lines[-8:]}"
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
         self.process.send_signal(number)
@@ -86,7 +93,7 @@ class Screen:
     @property
     def lines(self) -> list[str]:
         """What the bars have drawn, without the escape sequences."""
-        drawn = ESCAPE.sub(b"", self.drawn.rpartition(SHOW)[0]).decode(errors="replace")
+        drawn = ESCAPE.sub(b"", self.drawn.rpartition(SHOW)[0] or self.drawn).decode(errors="replace")
         return [line for line in drawn.replace("\r", "\n").split("\n") if line]
 
     def _read(self, patience_s: float) -> bool:

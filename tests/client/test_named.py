@@ -161,9 +161,9 @@ async def test_each_is_an_item(client: Client, many: Path) -> None:
     result = await client.put_many(pairs(many), progress=recorder)
     starts = [moment.name for moment in recorder.moments if "start" == moment.verb]
     stops = [moment.name for moment in recorder.moments if "stop" == moment.verb]
-    assert [f"to/{name}" for name in names()] == sorted(starts)[1:]
+    assert [f"to/{name}" for name in names()] == sorted(starts[1:])
     assert sorted(starts) == sorted(stops)
-    assert "to" == starts[0] == stops[-1]
+    assert "small files" == starts[0] == stops[-1]
     assert result.size == recorder.done[-1]
 
 

@@ -2,7 +2,7 @@
 
 import os
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from ftpc.cli.exits import Exit
@@ -77,9 +77,13 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     together = len(remotes) > 1 and not to_stdout
     tasks = Tasks[str | None]([None] if together else remotes)
 
+    def begin_folder(remote: str) -> None:
+        display.expect(len(remotes), None, folders=tasks.count)  # this one, and all but the first task
+        tasks.add(remote)
+
     async def get(remote: str | None, progress: Progress) -> Outcome:
         if remote is None:
-            return await _get_named(remotes, folder, args, client, terminal, progress, tasks.add)
+            return await _get_named(folder, args, client, terminal, progress, begin_folder)
         try:
             if args.recursive and (await client.stat(remote)).type is EntryType.DIRECTORY:
                 # Whether the folder is there makes no difference: the same command goes on with what it has begun.
@@ -110,7 +114,6 @@ def _check(args: Namespace, *, to_stdout: bool) -> None:
 
 
 async def _get_named(
-    remotes: Sequence[str],
     folder: Path,
     args: Namespace,
     client: Client,
@@ -122,6 +125,7 @@ async def _get_named(
 
     What ends them ends each that is not done.
     """
+    remotes: list[str] = args.remotes
     # Where a folder is here, of an earlier try perhaps, only a folder can go; and the one of the address is one.
     folders = {remote for remote in remotes if args.recursive and os.path.isdir(folder / _own_name(remote))}  # noqa: ASYNC240, PTH112
     for remote in (remote for remote in remotes if remote in folders):

@@ -109,6 +109,7 @@ class TreeDownload:
                     if error is not None:
                         raise error
                 await self._fetch(connection, large)
+            self._tally.item.is_idle = self._base is None
             while self._large:
                 await self._room_again.wait()
                 async with self._pool.lend() as connection:
@@ -149,6 +150,7 @@ class TreeDownload:
                 self._room -= 1
                 large.create_task(self._get_one(self._large.popleft()))
             self._ask(connection)
+            self._tally.item.is_idle = self._base is None and not self._asked
             while self._asked and not self._is_batch():
                 await self._read(connection)
             if self._arrived:

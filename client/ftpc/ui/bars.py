@@ -62,7 +62,7 @@ class BarDisplay(Display):
         now = time.monotonic()
         self._rate.note(now, self.moved)
         self._pace.note(now, self._work)
-        active = list(self.active)  # the event loop changes it meanwhile
+        active = [item for item in list(self.active) if not item.is_idle]  # the event loop changes it meanwhile
         items = active[:MAX_ROWS]
         table = Table.grid(padding=(0, 1), expand=True)
         table.add_column(ratio=2, no_wrap=True, overflow="ellipsis" if self._console.encoding == "utf-8" else "crop")

@@ -40,24 +40,16 @@ class Display:
     @property
     def total(self) -> int | None:
         """Bytes of the whole job, as soon as that can be told."""
-        if self._folders or self._folders_expected:
-            return self._total_with_folders()
-        if self.bytes_expected is not None:
-            return self.bytes_expected
-        active = list(self.active)
-        if len(active) + self._finished_files < self.files_expected or any(item.total is None for item in active):
-            return None
-        return self._finished_totals + sum(item.total or 0 for item in active)
-
-    def _total_with_folders(self) -> int | None:
         contents = [item.contents for item in list(self._folders) if item.contents is not None]
-        if len(contents) == self.files_expected:
-            files: int | None = 0
-        else:
-            files = self.bytes_expected if len(contents) == self._folders_expected else None
-        if files is None or not all(one.is_whole for one in contents):
+        if not all(one.is_whole for one in contents):
             return None
-        return files + sum(one.size for one in contents)
+        in_folders = sum(one.size for one in contents)
+        if self.bytes_expected is not None and len(contents) == self._folders_expected:
+            return self.bytes_expected + in_folders
+        files = [item.total for item in list(self.active) if _is_file(item)]
+        if len(files) + self._finished_files + len(contents) < self.files_expected or None in files:
+            return None
+        return in_folders + self._finished_totals + sum(total or 0 for total in files)
 
     @property
     def files_done(self) -> int:
@@ -114,14 +106,19 @@ class Display:
         # In this order: a display that looks from another thread must not see bytes vanish.
         self._finished_bytes += item.done
         self._finished_moved += item.moved
-        self._finished_totals += item.total or 0
+        self._finished_totals += (item.total or 0) * _is_file(item)
         self.active.remove(item)
         self._states.pop(id(item), None)  # whoever comes next may have the same
         self._states.pop(id(item), None)
-        self._finished_files += item.counts and item.contents is None
+        self._finished_files += _is_file(item)
 
     def open(self) -> None:
         """Begin to show."""
 
     def close(self) -> None:
         """Show no more, leaving the terminal as it was."""
+
+
+def _is_file(item: Item) -> bool:
+    """Tell whether it is a file of the job: no folder, nothing that is in one, and not many."""
+    return item.counts and item.contents is None
