@@ -33,7 +33,7 @@ class Retry(NamedTuple):
     most: int
     """How many of them there will be."""
     at: float
-    """When it begins, or began (`time.monotonic`)."""
+    """When it begins, or began (`time.monotonic`). From then on the server is waited for."""
     phase: Phase
     """What is gone on with."""
     reason: str = ""
@@ -43,7 +43,9 @@ class Retry(NamedTuple):
         """Tell it to people, with the whole seconds that are left; those of `reason` may be many words."""
         left = math.ceil(self.at - time.monotonic())
         which = f"try {self.number} of {self.most}" + (f" in {left} s" if left > 0 else "")
-        return f"{which}: {self.reason}" if self.reason else f"connection lost, {which}"
+        if self.reason:
+            return f"{which}: {self.reason}"
+        return f"connection lost, {which}" if left > 0 else f"connecting, {which}"
 
 
 class Contents:
@@ -68,7 +70,7 @@ class Item:
     """One file on its way, or many small ones. The engine changes it, a display reads it."""
 
     __slots__ = (
-        "contents", "counts", "done", "is_idle", "lost", "moved", "name", "phase", "repaired", "restarted", "resumed",
+        "_moved", "contents", "counts", "done", "is_idle", "lost", "name", "phase", "repaired", "restarted", "resumed",
         "retry", "total",
     )  # fmt: skip
 
@@ -78,8 +80,7 @@ class Item:
         """Bytes in all; None while nobody knows."""
         self.done = 0
         """Bytes the other side has confirmed as verified and stored (put), or that are written here (get)."""
-        self.moved = 0
-        """Bytes that came over the line for it; never less than before, and nothing that was there already."""
+        self._moved = 0
         self.phase = phase
         self.counts = counts
         """Whether it is a file of the job: not if each file in it is an item as well, nor if it is in a folder."""
@@ -99,6 +100,17 @@ class Item:
         """Of a folder: all that is in it, large files too, which are items of their own."""
 
     @property
+    def moved(self) -> int:
+        """Bytes that came over the line for it; never less than before, and nothing that was there already."""
+        return self._moved
+
+    @moved.setter
+    def moved(self, size: int) -> None:
+        if size > self._moved:
+            self.go_on()  # a connection alone says nothing: the server may not answer on it
+        self._moved = size
+
+    @property
     def state(self) -> str:
         """The phase, for people."""
         return str(self.retry) if self.phase is Phase.WAITING and self.retry is not None else self.phase.value
@@ -108,7 +120,7 @@ class Item:
         self.phase, self.retry = Phase.WAITING, retry
 
     def go_on(self) -> None:
-        """Take note that there is a connection again, if it has waited for one."""
+        """Take note that the server is there again, if it has waited for that."""
         if self.phase is Phase.WAITING and self.retry is not None:
             self.phase = self.retry.phase
 

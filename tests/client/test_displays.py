@@ -324,6 +324,20 @@ def test_events() -> None:
     assert [("progress", 1, "sending")] == [(each["event"], each["done"], each["phase"]) for each in found[1:]]
 
 
+def test_events_of_a_break() -> None:
+    """Each try after a break is an event with its number, even just after another event."""
+    stream = io.StringIO()
+    display = EventDisplay(stream)
+    moving = item("a")
+    display.start(moving)
+    display.update(moving)
+    moving.wait(Retry(2, 8, 0.0, Phase.SENDING))
+    display.update(moving)
+    *_, sending, lost = map(json.loads, stream.getvalue().splitlines())
+    assert ("sending", False) == (sending["phase"], "retry" in sending)
+    assert ("connection lost, trying again", {"number": 2, "of": 8, "wait": 0.0}) == (lost["phase"], lost["retry"])
+
+
 def test_every_display_counts() -> None:
     """What is done is the sum over finished and active items."""
     display = Display()
@@ -441,7 +455,7 @@ def test_bars_count_the_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
         shown.append(one_line(display).removeprefix("a 10.0 MiB/100.0 MiB "))
         clock.now += 1
     lost = "connection lost, try 2 of 8"
-    assert [f"{lost} in {left} s" for left in (4, 3, 2, 1)] + [lost] == shown
+    assert [*(f"{lost} in {left} s" for left in (4, 3, 2, 1)), "connecting, try 2 of 8"] == shown
     moving.go_on()
     display.update(moving)
     assert one_line(display).startswith("a 10.0 MiB/100.0 MiB sending")

@@ -4,15 +4,19 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ftpc import FtpcError, connect
+from ftpc.progress import Phase
+from ftpd.wire.limits import SMALL_FILE
 from tests.client.command import Ftpc, command
 from tests.client.proxy import Proxy
-from tests.client.support import MIB, PATIENCE_S, Service, content
+from tests.client.support import MIB, PATIENCE_S, Recorder, Service, content
 from tests.client.test_trees import all_in, make
 
 BIG = content(9 * MIB)
@@ -132,3 +136,30 @@ async def test_no_more_jobs_than_asked_for(user: Ftpc, proxy: Proxy) -> None:
         assert 0 == await command.end()
     order = [one["remote"] for one in command.events if one["event"] == "done"]
     assert ("one/a", {"one/a", "x1", "big"}) == (order[-1], command.done)
+
+
+@pytest.mark.parametrize("verb", ["get", "put", "get_tree", "put_tree", "get_many", "put_many"])
+async def test_a_server_that_does_not_answer(service: Service, proxy: Proxy, folder: Path, verb: str) -> None:
+    """As long as a server takes connections and says nothing, no try counts as one that goes on."""
+    is_get = verb.startswith("get")
+    name = "big" if verb in {"get", "put"} else "tree"
+    files = {"big": BIG, **{f"tree/{number}": content(SMALL_FILE, number) for number in range(100)}}
+    make(service.root if is_get else folder, files)
+    (proxy.down if is_get else proxy.up).hold_at = 4 * MIB
+    recorder = Recorder()
+    async with connect(proxy.address, retries=2, stall_timeout_s=0.3) as client:
+        there = [(f"tree/{number}", str(folder / str(number))) for number in range(100)]
+        here = [(str(folder / "tree" / str(number)), str(number)) for number in range(100)]
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "get": lambda: client.get(name, folder / "x", progress=recorder),
+            "put": lambda: client.put(folder / name, "x", progress=recorder),
+            "get_tree": lambda: client.get_tree(name, folder / "x", progress=recorder),
+            "put_tree": lambda: client.put_tree(folder / name, "x", progress=recorder),
+            "get_many": lambda: client.get_many(there, progress=recorder),
+            "put_many": lambda: client.put_many(here, progress=recorder),
+        }
+        with pytest.raises(FtpcError):
+            await calls[verb]()
+    phases = [moment.phase for moment in recorder.moments if moment.verb == "update"]
+    broken = phases[phases.index(Phase.WAITING) :]
+    assert (3, [Phase.WAITING] * len(broken)) == (proxy.accepted, broken)

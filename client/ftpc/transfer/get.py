@@ -15,7 +15,7 @@ from ftpc.transfer.compare import ask_for_tree, compare
 from ftpc.transfer.download import Download, Shown, download
 from ftpc.transfer.here import make_durable
 from ftpc.transfer.plan import Streams
-from ftpc.transfer.retry import go_on, persist
+from ftpc.transfer.retry import persist
 from ftpd.wire.limits import SMALL_FILE
 from ftpd.wire.replies import Content, Status
 from ftpd.wire.requests import Get
@@ -35,7 +35,6 @@ async def get_range(pool: Pool, request: Get, target: Path, progress: Progress, 
 
     async def attempt() -> Content:
         async with pool.lend() as connection:
-            go_on(item, progress)
             item.restarted = item.restarted or bool(item.done)
             return await download(connection, request, partial, Shown(item, progress))
 
@@ -75,13 +74,11 @@ async def _persist(pool: Pool, partial: Partial, memory: Memory, view: Shown, *,
         nonlocal is_other
         if not is_other:
             async with pool.lend() as connection:
-                go_on(view.item, view.progress)
                 if (same := await _find_here(pool, connection, partial.target, view, preserve=preserve)) is not None:
                     return same
             is_other = True
         # Perhaps over another one: to read what is here may have taken longer than the server waits for a request.
         async with pool.lend() as connection:
-            go_on(view.item, view.progress)
             return await run(connection)
 
     done = False

@@ -10,7 +10,7 @@ from ftpc.pool import Pool
 from ftpc.progress import Item, Phase, Progress, shown
 from ftpc.results import PutResult
 from ftpc.transfer.plan import Plan, Streams
-from ftpc.transfer.retry import go_on, persist
+from ftpc.transfer.retry import persist
 from ftpc.transfer.upload import upload_file
 from ftpc.transfer.upload_stream import upload_stream
 from ftpc.upload_job import StoredUploadJob, UploadJob
@@ -47,7 +47,6 @@ async def _persist(pool: Pool, file: LocalSource, plan: Plan, memory: Memory, vi
 
     async def attempt() -> Stored:
         async with pool.lend() as connection:
-            go_on(item, progress)
             return await upload_file(connection, file, plan, job, item, progress)
 
     done = False

@@ -69,7 +69,7 @@ async def persist(attempt: Callable[[], Awaitable[T]], retries: int, item: Item,
 
 
 def go_on(item: Item, progress: Progress) -> None:
-    """Show that there is a connection, if there was none."""
+    """Show that the server is there, if it was waited for."""
     if item.phase is Phase.WAITING:
         item.go_on()
         progress.update(item)

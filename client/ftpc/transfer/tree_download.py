@@ -103,7 +103,6 @@ class TreeDownload:
 
         async def attempt() -> None:
             async with self._pool.lend() as connection:
-                go_on(self._tally.item, self._tally.progress)
                 if self._base is not None:
                     (error,) = await self._make_folders([self._base])
                     if error is not None:
@@ -153,10 +152,12 @@ class TreeDownload:
             self._tally.item.is_idle = self._base is None and not self._asked
             while self._asked and not self._is_batch():
                 await self._read(connection)
+                go_on(self._tally.item, self._tally.progress)
             if self._arrived:
                 await self._save()
             elif self._large and not self._room:
                 self._room_again.clear()
+                go_on(self._tally.item, self._tally.progress)  # what is waited for are others
                 if not self._pool.is_crowded:
                     await self._room_again.wait()
                 # Perhaps this is the only connection that there is for them, or the server has waited long enough.

@@ -93,7 +93,6 @@ class TreeUpload:
 
         async def attempt() -> None:
             async with self._pool.lend() as connection:
-                go_on(self._tally.item, self._tally.progress)
                 await self._send_small(connection, large)
             while self._large:
                 await self._room_again.wait()
@@ -141,6 +140,7 @@ class TreeUpload:
             self._send_all_large(large)
             if self._large:
                 self._room_again.clear()
+                go_on(self._tally.item, self._tally.progress)  # what is waited for are others
                 if not self._pool.is_crowded:
                     await self._room_again.wait()
                 # Perhaps this is the only connection that there is for them, or the server has waited long enough.

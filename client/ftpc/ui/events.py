@@ -4,7 +4,7 @@ import json
 import time
 from typing import TextIO
 
-from ftpc.progress import Item
+from ftpc.progress import Item, Phase
 from ftpc.ui.base import Display
 
 EVERY_S = 0.5
@@ -37,15 +37,23 @@ class EventDisplay(Display):
     def update(self, item: Item) -> None:
         """See `Progress.update`."""
         now = time.monotonic()
-        if now - self._last.get(id(item), 0.0) >= self._every_s:
+        if item.phase is Phase.WAITING or now - self._last.get(id(item), 0.0) >= self._every_s:
             self._last[id(item)] = now
             fields = {"name": item.name, "size": item.total, "done": item.done, "phase": item.phase.value}
-            write_json(self._stream, event="progress", **fields, **_contents(item))
+            write_json(self._stream, event="progress", **fields, **_retry(item, now), **_contents(item))
 
     def stop(self, item: Item) -> None:
         """See `Progress.stop`."""
         super().stop(item)
         self._last.pop(id(item), None)
+
+
+def _retry(item: Item, now: float) -> dict[str, object]:
+    """Give the next try after a break, or the one that has no answer yet; nothing of what is not broken."""
+    if item.phase is not Phase.WAITING or item.retry is None:
+        return {}
+    wait_s = round(max(0.0, item.retry.at - now), 1)
+    return {"retry": {"number": item.retry.number, "of": item.retry.most, "wait": wait_s}}
 
 
 def _contents(item: Item) -> dict[str, object]:
