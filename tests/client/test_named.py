@@ -15,7 +15,7 @@ from ftpc import Client, ConnectionLostError, IfExists, RefusedError, RemoteName
 from ftpc.transfer.loader import LOAD_FILES
 from ftpc.transfer.tree_upload import MOST_PENDING
 from ftpd.payload.channel import Channel
-from ftpd.wire.digests import tree_of
+from ftpd.wire.digests import digest_of_twins, tree_of
 from ftpd.wire.limits import SMALL_FILE
 from tests.client.command import Caller, Ftpc
 from tests.client.proxy import Proxy, proxied
@@ -286,6 +286,32 @@ async def test_what_was_understood_counts(few: list[tuple[str, str]]) -> None:
     async with scripted(told_to(answer)) as address, connected(address, retries=3) as client:
         result = await client.put_many(few, if_exists=IfExists.FAIL)
     assert (10, 10) == (result.files, len(result.errors))
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_what_was_just_being_stored(few: list[tuple[str, str]], *, is_ours: bool) -> None:
+    """A file that was still being stored when that was asked, after a break, is no file that was there before."""
+    puts: list[str] = []
+    questions: list[int] = []
+
+    def answer(header: dict[str, Any]) -> dict[str, object] | bytes | None:
+        if header["cmd"] == "same":
+            questions.append(len(header["files"]))
+            files = [(name, root) for name, _, root in header["files"]] if is_ours and len(questions) > 1 else []
+            return {"ok": True, "same": [(0, len(files) - 1)] if files else [], "digest": digest_of_twins(files)}
+        if header["cmd"] != "put":
+            return refusal("not_found")
+        puts.append(header["filename"])
+        if len(puts) <= 20:  # all are being stored; of half of them nobody hears
+            return stored(header) if len(puts) <= 10 else b"" if len(puts) < 20 else None
+        return {"ok": True, "filename": header["filename"], "filesize": 3, "skipped": True}
+
+    told: list[TreeFile] = []
+    async with scripted(told_to(answer)) as address, connected(address, retries=3) as client:
+        result = await client.put_many(few, if_exists=IfExists.SKIP, report=told.append)
+    assert [10, 10] == questions
+    assert (30 if is_ours else 40) == len(puts)
+    assert (20, 0 if is_ours else 10, []) == (len(told), result.skipped, result.errors)
 
 
 @pytest.mark.parametrize("if_exists", [IfExists.FAIL, IfExists.RENAME])

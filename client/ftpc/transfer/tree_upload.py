@@ -73,6 +73,10 @@ class TreeUpload:
         """Files that were asked about, and are to be sent."""
         self._again: set[str] = set()
         """Those of them that were sent before, over a connection that was lost: perhaps they are stored."""
+        self._taken: list[Sent] = []
+        """Those of these whose name is taken now. It may be by themselves, who were just being stored when that was
+        asked, so it is asked once more."""
+        self._asked_twice: set[str] = set()
         self._large: deque[Local] = deque()
         self._load: Load | None = None
         self._is_read = False
@@ -177,16 +181,28 @@ class TreeUpload:
         if sent := self._other:
             self._other = []
             await self._post(connection, sent)
+        elif taken := self._taken:
+            self._taken = []
+            self._asked += len(taken)
+            await self._post(connection, self._repeat.ask(taken, was_sent=True))
         elif self._is_full or (self._has_begun and not self._repeat.is_heard):
             await self._change()
         else:
             await self._read_on()
             if self._load is None or self._tally.result.is_ended:
-                if self._asked:
+                if is_asking := self._asked or self._is_unsure_of_any:
                     await self._change()
-                return bool(self._asked or self._other)
+                return bool(is_asking or self._other or self._taken)
             await self._send_load(connection)
         return True
+
+    @property
+    def _is_unsure_of_any(self) -> bool:
+        """Whether there may be a file that has to be asked about once more."""
+        return bool(self._again) and any(isinstance(one, Sent) and self._is_unsure_of(one) for one in self._pending)
+
+    def _is_unsure_of(self, sent: Sent) -> bool:
+        return sent.local.remote in self._again and sent.local.remote not in self._asked_twice
 
     @property
     def _is_full(self) -> bool:
@@ -294,6 +310,9 @@ class TreeUpload:
                 if self._is_for_itself(pending, reply):
                     self._large.append(pending.local)  # which tries again, by itself
                     self._room_again.set()
+                elif self._is_unsure_of(pending) and _is_taken(reply):
+                    self._asked_twice.add(pending.local.remote)
+                    self._taken.append(pending)
                 else:
                     yield self._judge(pending, reply)
             elif isinstance(pending, Question):
@@ -346,6 +365,13 @@ class TreeUpload:
     async def _change(self) -> None:
         self._changed.clear()
         await self._changed.wait()
+
+
+def _is_taken(reply: Reply | RefusedError) -> bool:
+    """Tell whether a file was not stored because something has its name."""
+    if isinstance(reply, RefusedError):
+        return reply.code == ErrorCode.EXISTS
+    return isinstance(reply, Stored) and reply.skipped
 
 
 def _weight(one: Sent | Question | Probe) -> int:
