@@ -80,7 +80,7 @@ async def test_busy_server_that_hangs_up(tmp_path: Path) -> None:
 
 
 async def test_what_is_shown_while_the_server_is_busy(tmp_path: Path) -> None:
-    """Who waits for a busy server is told what it has said, not that a connection was lost, until it takes something."""
+    """Who waits for a busy server is told what it has said, not that a connection was lost, while it takes nothing."""
     (tmp_path / "a").write_bytes(bytes(1000))
     states = []
 
