@@ -25,6 +25,10 @@ CHURN_KIB = 1.0
 """What a thousand connections that have gone may leave behind, of the last `MEASURED`. A leak of 1 KiB for each of them
 would be 1,000."""
 
+LATE_KIB = 2 * 1024
+"""What may come late once and for all: a thread or two of the 16 that read, each with a buffer of 1 MiB, which had had
+nothing to read before."""
+
 MEASURED = 200_000
 """Nothing stays for ever, but asyncio's transports refer to themselves, so up to 3 MiB of them wait for a collection of
 garbage; and how memory is cut up takes half a million connections to settle."""
@@ -91,7 +95,7 @@ async def test_connections_come_and_go(tmp_path: Path, tell: Callable[[str], Non
         grown = after - before
         tell(f"{count} connections cut at {len(STAGES)} stages: {grown:+} KiB with the last {count - settled}")
         assert server.answers()
-    assert grown < (CHURN_KIB * MEASURED / 1000 if count > MEASURED else SETTLING_KIB)
+    assert grown < (CHURN_KIB * MEASURED / 1000 + LATE_KIB if count > MEASURED else SETTLING_KIB)
 
 
 @pytest.mark.parametrize("stage", STAGES[:6], ids=range(6))
