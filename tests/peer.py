@@ -273,6 +273,14 @@ def served(root: Path, *options: str) -> Iterator[ServerProcess]:
     assert (0, "") == (ended.returncode, ended.traceback)
 
 
+def swap(file: Path, text: str) -> None:
+    """Replace a file of users in one step, as the handbook says: while it is written it would be empty, or half."""
+    new = file.with_suffix(".new")
+    new.write_text(text)
+    new.chmod(0o600)
+    new.replace(file)
+
+
 def manage(root: Path, *arguments: str, given: str = "") -> str:
     """Run `ftpd user` or `ftpd token`."""
     done = subprocess.run(

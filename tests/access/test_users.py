@@ -16,7 +16,7 @@ from ftpd.access.door import Login, UsersDoor
 from ftpd.access.rights import NOBODY, Right
 from ftpd.access.users import Token, User, Users, UsersError, edit, load
 from ftpd.wire.errors import FtpdError
-from tests.peer import PATIENCE_S, eventually
+from tests.peer import PATIENCE_S, eventually, swap
 from tests.server.test_clock import TEN_YEARS, Wall
 
 SHA = "0" * 64
@@ -30,8 +30,7 @@ def futures() -> list[asyncio.Future[object]]:
 
 def write(file: Path, text: str) -> Path:
     """Write a file of users by hand."""
-    file.write_text(text)
-    file.chmod(0o600)
+    swap(file, text)
     return file
 
 

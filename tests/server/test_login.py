@@ -8,7 +8,7 @@ import pytest
 
 from ftpd.access.rights import Right
 from ftpd.commands.table import COMMANDS
-from tests.peer import Peer, ServerProcess, code_of, eventually, frame, manage, served
+from tests.peer import Peer, ServerProcess, code_of, eventually, frame, manage, served, swap
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def test_listing_ends_with_its_rights(peer: Peer, root: Path) -> None:
     first = peer.ask({"cmd": "ls", "path": "many"})
     file = root / ".ftpd" / "access" / "users.toml"
     head = '[users."lister"]\nrights = '
-    file.write_text(file.read_text().replace(f'{head}["read-only"]', f'{head}["list"]'))
+    swap(file, file.read_text().replace(f'{head}["read-only"]', f'{head}["list"]'))
     eventually(lambda: ["list"] == peer.ask({"cmd": "whoami"})["rights"], "he has other rights")
     assert "bad_cursor" == peer.refusal({"cmd": "ls", "path": "many", "cursor": first["cursor"]})
     assert peer.ask({"cmd": "ls", "path": "many"})["entries"]
@@ -219,18 +219,14 @@ def test_mistake_in_the_file(peer: Peer, root: Path, server: ServerProcess) -> N
     file = root / ".ftpd" / "access" / "users.toml"
     good = file.read_text()
     try:
-        new = file.with_suffix(".new")
-        new.write_text(good.replace('[users."alice"]\n', '[users."alice"]\nrihgts = ["full"]\n'))
-        new.chmod(0o600)
-        new.replace(file)  # half of it, or nothing, may mean something else
+        swap(file, good.replace('[users."alice"]\n', '[users."alice"]\nrihgts = ["full"]\n'))
         eventually(lambda: peer.ask({"cmd": "ls"})["ok"] and "has a mistake" in server.log, "the file is looked at")
         assert "users.toml: line " in server.log
         assert "rihgts" in server.log
         file.chmod(0o644)
         eventually(lambda: peer.ask({"cmd": "ls"})["ok"] and "chmod 600" in server.log, "others can read it")
     finally:
-        file.write_text(good)
-        file.chmod(0o600)
+        swap(file, good)
     assert peer.ask({"cmd": "ls"})["ok"]
 
 

@@ -14,7 +14,7 @@ from blake3 import blake3
 
 from ftpd.tls import pin_of
 from tests.client.command import Ftpc, command
-from tests.peer import PATIENCE_S, Peer, ServerProcess, eventually, manage, served
+from tests.peer import PATIENCE_S, Peer, ServerProcess, eventually, manage, served, swap
 from tests.server.crowd import allow_files
 from tests.server.test_client_certificates import Authority, connect
 
@@ -130,10 +130,10 @@ def test_nobody_has_to_log_in_any_more(place: Place) -> None:
     """Who may come without logging in is ended like others when he may not any more."""
     users = place.root / ".ftpd" / "access" / "users.toml"
     before = users.read_text()
-    users.write_text(f"{before}\n[users.anonymous]\nrights = ['read-only']\n")
+    swap(users, f"{before}\n[users.anonymous]\nrights = ['read-only']\n")
     with contextlib.closing(connect(place.server, None) if place.is_encrypted else place.server.connect()) as peer:
         eventually(lambda: peer.ask({"cmd": "stat", "filename": "large"})["ok"], "he may")
-        users.write_text(before)
+        swap(users, before)
         assert "unauthorized" == peer.farewell()
     eventually(lambda: place.ended, "it is ended")
     assert " user=anonymous " in place.ended[0]

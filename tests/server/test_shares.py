@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.peer import Peer, ServerProcess, code_of, eventually, manage, served
+from tests.peer import Peer, ServerProcess, code_of, eventually, manage, served, swap
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_less_when_the_maker_has_less(peer: Peer, root: Path, server: ServerProc
         file = root / ".ftpd/access/users.toml"
         text = file.read_text()
         head, tail = text.split('[users."fading"]\n')
-        file.write_text(f'{head}[users."fading"]\n{tail.replace("read-only", "upload-only", 1)}')
+        swap(file, f'{head}[users."fading"]\n{tail.replace("read-only", "upload-only", 1)}')
         eventually(lambda: not other.ask({"cmd": "stat", "filename": "photos/a"})["ok"], "the share holds no more")
         assert "forbidden" == other.refusal({"cmd": "put", "filename": "photos/new", "filesize": 0})
 
@@ -162,9 +162,7 @@ def test_the_file_says_something_else_of_its_maker(peer: Peer, root: Path, serve
     assert text != changed
     with server.connect() as other, server.connect() as late:
         assert log_in(other, made["token"])["ok"]
-        (new := file.with_suffix(".new")).write_text(changed)
-        new.chmod(0o600)
-        new.replace(file)
+        swap(file, changed)
         assert ["unauthorized"] * 2 == [other.farewell(), peer.farewell()]
         assert "unauthorized" == code_of(log_in(late, made["token"]))
 
