@@ -10,7 +10,7 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 
 def end_at_once() -> None:
-    """Let SIGINT end the process from now on, with what it prints later said nothing; one that is ignored stays so.
+    """Let SIGINT end the process from now on, at once and without a word; one that is ignored stays so.
 
     To be called before anything is imported that takes long: nothing has begun then that would have to be undone.
     """

@@ -295,13 +295,18 @@ class Partial(FileSink):
             os.close(folder)
 
 
+def is_path(name: str) -> bool:
+    r"""Tell whether a name of a remote file is more than a name here: `..\x` or `C:x` on Windows."""
+    return os.path.basename(name) != name or bool(os.path.splitdrive(name)[0])  # noqa: PTH119 (there may be thousands)
+
+
 def refuse_path(name: str) -> None:
-    r"""Make sure that a name of a remote file is one here too, and no path: `..\x` or `C:x` on Windows.
+    """Make sure that a name of a remote file is one here too.
 
     Raises:
-        LocalFileError: it is not possible here.
+        LocalFileError: it is a path here.
     """
-    if os.path.basename(name) != name or os.path.splitdrive(name)[0]:  # noqa: PTH119 (there may be thousands)
+    if is_path(name):
         raise LocalFileError(f"{name}: that name is not possible here; say where it is to go")
 
 

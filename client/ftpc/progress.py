@@ -29,7 +29,7 @@ class Retry(NamedTuple):
     """A try to go on after a break."""
 
     number: int
-    """The how manieth in a row without any progress, from 1."""
+    """Which one it is since there was any progress, from 1."""
     most: int
     """How many of them there will be."""
     at: float
@@ -40,7 +40,7 @@ class Retry(NamedTuple):
     """What the server has said for which it is waiting; empty if the connection was lost."""
 
     def __str__(self) -> str:
-        """Tell it to people, with the whole seconds that are left; those of `reason` may be many words."""
+        """Tell it to people, with the whole seconds that are left."""
         left = math.ceil(self.at - time.monotonic())
         which = f"try {self.number} of {self.most}" + (f" in {left} s" if left > 0 else "")
         if self.reason:

@@ -13,7 +13,7 @@ LOOK_S = 0.5
 """How often the file is looked at, at most, by those who need not have the newest."""
 
 reader = ThreadPoolExecutor(1, thread_name_prefix="users")
-"""Half a second for 20,000 users and tokens, in which others are served; lists of certificates do not wait for it."""
+"""While it reads a large file others are served; lists of certificates do not wait for it."""
 
 log = logging.getLogger(__name__)
 

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+from ftpc.files import is_path
 from ftpc.transfer.saving import Wanted
 from ftpd.wire.messages import encode_request
 from ftpd.wire.paths import BadPathError, RemotePath
@@ -97,9 +98,14 @@ class Listings:
         new = self._seen.add(entries)
         self._cursor = None if self._asked else page.cursor  # listings asked for since have ended this one
         if page.cursor is None:
-            self._seen.close()
-            self._partly = self._seen = None
+            self.close()
         return {name: entries[name] for name in new}
+
+    def close(self) -> None:
+        """Forget how far the folder is that has several pages."""
+        if self._seen is not None:
+            self._seen.close()
+        self._partly = self._seen = None
 
 
 def inside(folder: Wanted, entry: Entry) -> Wanted:
@@ -115,4 +121,4 @@ def is_harmless(name: str) -> bool:
         parts = RemotePath.parse(f"x/{name}").parts  # not the first: what is reserved there is none here
     except BadPathError:
         return False
-    return parts[1:] == (name,) and os.path.basename(name) == name and not os.path.splitdrive(name)[0]  # noqa: PTH119
+    return parts[1:] == (name,) and not is_path(name)

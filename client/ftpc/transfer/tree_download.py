@@ -121,6 +121,7 @@ class TreeDownload:
                     await persist(attempt, self._pool.retries, self._tally.item, self._tally.progress)
         finally:
             self._pool.alarms.discard(self._room_again)
+            self._listings.close()
         return self._tally.result
 
     async def _fetch(self, connection: Connection, large: asyncio.TaskGroup) -> None:

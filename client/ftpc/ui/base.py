@@ -109,7 +109,6 @@ class Display:
         self._finished_totals += (item.total or 0) * _is_file(item)
         self.active.remove(item)
         self._states.pop(id(item), None)  # whoever comes next may have the same
-        self._states.pop(id(item), None)
         self._finished_files += _is_file(item)
 
     def open(self) -> None:
