@@ -552,7 +552,8 @@ def connect(  # noqa: PLR0913 (all but the first have defaults, and are given by
     Args:
         server: `HOST`, `HOST:PORT` or `ftpd://HOST:PORT/FOLDER`; names are then relative to the folder.
         connections: how many transfers may run at the same time.
-        streams: how many connections one large file may use; more than one are used where the round trip is long.
+        streams: how many connections one large file may use; more than one are used where the round trip is long, or
+            where they are seen to pay.
         connect_timeout_s: how long the server may take to accept a connection, and to greet.
         stall_timeout_s: how long nothing at all may move before a connection counts as lost.
         retries: how often in a row a lost connection is tried again without any progress; with 0 nothing is, and

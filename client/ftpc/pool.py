@@ -191,6 +191,10 @@ class Pool:
         async with self._spare, self.lend(waits=False) as connection:
             yield connection
 
+    def may_lend_beside(self) -> bool:
+        """Tell whether one would be lent beside at once, as far as is known."""
+        return not self._spare.locked() and (bool(self._idle) or self._may_open())
+
     async def _take(self, *, waits: bool) -> Connection:
         while True:
             while self._idle:

@@ -95,8 +95,8 @@ def add_streams(parser: Parser) -> None:
     """Add how many connections a file may use."""
     parser.add_argument(
         "--streams", type=_jobs, default=STREAMS, metavar="N",
-        help="connections for one large file at the most; more than one are used where the round trip is long "
-        "(default: %(default)s)",
+        help="connections for one large file at the most; more than one are used where the round trip is long, or "
+        "where they are seen to pay (default: %(default)s)",
     )  # fmt: skip
 
 

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from ftpc.connection import Connection
 from ftpc.errors import FtpcError, RefusedError
+from ftpc.progress import Item
+from ftpc.transfer.growth import grow
 from ftpc.transfer.plan import Streams
 from ftpc.transfer.retry import is_temporary
 from ftpc.transfer.tasks import errors_of_a_group
@@ -39,36 +41,48 @@ class Convoy:
         self._expected = 0
         """Connections that are still being opened. A chunk is kept for each until the first chunk is here."""
 
-    async def run(self, connection: Connection, streams: Streams) -> None:
-        """Fetch all over this connection and some more. Cancelling is safe: what `take` has not taken is not there.
+    async def run(self, connection: Connection, streams: Streams, item: Item) -> None:
+        """Fetch all over this connection and some more: all at once on a long path, else as many as are seen to pay.
+
+        Cancelling is safe: what `take` has not taken is not there.
 
         Raises:
             FtpcError: what this connection could not get; or something that is not about a connection.
         """
         with errors_of_a_group():
             async with asyncio.TaskGroup() as group:
-                self._expected = min(streams.most, len(self._left)) - 1
-                for _ in range(self._expected):
-                    group.create_task(self._bring_beside(streams))
+
+                def start(enough: asyncio.Event) -> None:
+                    self._expected += 1
+                    group.create_task(self._bring_beside(streams, enough))
+
+                growing = None
+                if connection.channel.is_far:
+                    for _ in range(1, min(streams.most, len(self._left))):
+                        start(asyncio.Event())
+                else:
+                    growing = group.create_task(grow(item, streams, start))
                 await self._bring(connection)
+                if growing is not None:
+                    growing.cancel()
             await self._bring(connection)  # what others have given back since
 
-    async def _bring_beside(self, streams: Streams) -> None:
+    async def _bring_beside(self, streams: Streams, enough: asyncio.Event) -> None:
         try:
             async with streams.lend() as connection:
                 self._expected -= 1
-                await self._bring(connection)
+                await self._bring(connection, enough)
         except FtpcError as exc:
             # What was refused here is asked for again over the connection that stays, which can go on after a refusal.
             # If this one ended the group, that one would be cut in the middle of a reply.
             if not isinstance(exc, RefusedError) and not is_temporary(exc):
                 raise
 
-    async def _bring(self, connection: Connection) -> None:
+    async def _bring(self, connection: Connection, enough: asyncio.Event | None = None) -> None:
         asked: deque[int] = deque()
         try:
-            while self._left or asked:
-                while self._left and (not asked or (len(asked) < AHEAD and len(self._left) > self._expected)):
+            while asked or self._may_ask(asked, enough):
+                while self._may_ask(asked, enough):
                     asked.append(self._left.popleft())
                     await connection.send(self._request(asked[-1]))
                 if not await self._take(connection, asked[0]):
@@ -88,3 +102,9 @@ class Convoy:
             connection.is_usable = False  # replies are still to come
             self._left.extendleft(reversed(asked))
             raise
+
+    def _may_ask(self, asked: deque[int], enough: asyncio.Event | None) -> bool:
+        """Tell whether a connection on which so many are asked for may ask for one more."""
+        if not self._left or (enough is not None and enough.is_set()):
+            return False
+        return not asked or (len(asked) < AHEAD and len(self._left) > self._expected)

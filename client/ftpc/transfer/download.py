@@ -10,6 +10,7 @@ from ftpc.errors import DamagedError, GarbledError, IntegrityError, RefusedError
 from ftpc.progress import Item, Progress
 from ftpc.transfer.compare import read_tree
 from ftpc.transfer.convoy import Convoy
+from ftpc.transfer.growth import opportunity
 from ftpc.transfer.plan import Streams
 from ftpd.payload.direct import Stretch
 from ftpd.payload.files import FileSink
@@ -68,12 +69,18 @@ async def download(connection: Connection, request: Get, sink: Sink, shown: Show
     return content
 
 
+class _PaysError(Exception):
+    """More than one connection may pay."""
+
+
 class Download:
     """A whole file on its way into a local file. After a break it goes on with what is missing."""
 
     def __init__(self, name: str, sink: Sink, job: DownloadJob, shown: Shown, streams: Streams | None = None) -> None:
-        """With `streams` it comes over several connections where the path is a long one."""
+        """With `streams` it may come over several connections."""
         self._name = name
+        self._pays = asyncio.Event()
+        """Set when it has been seen, on a short path, that more than one may pay."""
         self._streams = streams
         self._sink = sink
         self._job = job
@@ -87,9 +94,18 @@ class Download:
             DamagedError: what arrives is not what the server has announced, again and again.
             FtpcError: as `download` does.
         """
+        try:
+            return await self._run(connection)
+        except _PaysError:
+            connection.channel.abort()  # the rest of the stream is still to come
+        assert self._streams is not None
+        async with self._streams.lend() as other:
+            return await self._run(other)
+
+    async def _run(self, connection: Connection) -> Content:
         job = self._job
-        is_far = connection.channel.is_far and self._streams is not None
-        content = await self._go_on(connection, is_far=is_far) if job.leaves or is_far else None
+        in_parts = self._streams is not None and (connection.channel.is_far or self._pays.is_set())
+        content = await self._go_on(connection, in_parts=in_parts) if job.leaves or in_parts else None
         if content is None:
             content = await self._fetch(connection, None)
         while (missing := job.missing()) is not None:  # what was damaged on its way
@@ -99,15 +115,15 @@ class Download:
             raise DamagedError(f"{self._name}: what is here and what came do not fit together; nothing was kept")
         return content
 
-    async def _go_on(self, connection: Connection, *, is_far: bool) -> Content | None:
+    async def _go_on(self, connection: Connection, *, in_parts: bool) -> Content | None:
         """Fetch what is missing, if the server can prove that the rest is of the same file.
 
-        On a long path what is missing may be all: then it is known beforehand what it should be, so that it can come
-        over several connections.
+        In parts, what is missing may be all: then it is known beforehand what it should be, so that it can come over
+        several connections.
         """
         job, item = self._job, self._shown.item
         async with connection.patience():
-            status = await connection.ask(Stat(filename=self._name, leaves=is_far), Status)
+            status = await connection.ask(Stat(filename=self._name, leaves=in_parts), Status)
             tree = await read_tree(connection, status)
         if not job.leaves:
             if tree is None or tree.leaf_count == 1:
@@ -115,10 +131,11 @@ class Download:
             job.begin(tree.size, tree.chunk_size, tree.root)
         if status.filesize == job.size and status.root == (job.root or status.root):
             job.root = status.root
-            item.resumed = job.done
+            if not self._pays.is_set():  # which is no break
+                item.resumed = job.done
             self._shown.start(job.done, job.size)
             try:
-                return await self._fetch_missing(connection, is_far=is_far)
+                return await self._fetch_missing(connection, in_parts=in_parts)
             except RefusedError as exc:
                 if exc.code not in {ErrorCode.CHANGED, ErrorCode.BAD_RANGE}:
                     raise
@@ -127,11 +144,11 @@ class Download:
         job.forget()
         return None
 
-    async def _fetch_missing(self, connection: Connection, *, is_far: bool) -> Content:
+    async def _fetch_missing(self, connection: Connection, *, in_parts: bool) -> Content:
         job = self._job
         # If all is here, what is left is to hear that it is right.
         missing = job.missing() or range(job.count - 1, job.count)
-        if not is_far or self._streams is None or job.root is None:
+        if not in_parts or self._streams is None or job.root is None:
             return await self._fetch(connection, missing)
         contents: list[Content] = []
 
@@ -140,17 +157,35 @@ class Download:
             return index in job.leaves
 
         all_missing = [index for index in range(missing.start, job.count) if index not in job.leaves] or missing
-        await Convoy(all_missing, lambda index: self._get(range(index, index + 1)), take).run(connection, self._streams)
+        convoy = Convoy(all_missing, lambda index: self._get(range(index, index + 1)), take)
+        await convoy.run(connection, self._streams, self._shown.item)
         return contents[0]
 
     async def _fetch(self, connection: Connection, chunks: range | None) -> Content:
         """Fetch chunks, or the whole file if nothing is known of it yet."""
         request = Get(filename=self._name) if chunks is None else self._get(chunks)
         await connection.send(request)
-        return await self._take(connection, chunks, request)
+        if self._streams is None or self._pays.is_set():
+            return await self._take(connection, chunks, request)
+        watching = asyncio.create_task(self._watch(self._streams))
+        try:
+            return await self._take(connection, chunks, request, is_watched=True)
+        finally:
+            watching.cancel()
 
-    async def _take(self, connection: Connection, chunks: range | None, request: Get) -> Content:
-        """Take what was asked for."""
+    async def _watch(self, streams: Streams) -> None:
+        await opportunity(self._shown.item, streams)
+        if self._job.root is not None:  # without it no part can be proven
+            self._pays.set()
+
+    async def _take(
+        self, connection: Connection, chunks: range | None, request: Get, *, is_watched: bool = False
+    ) -> Content:
+        """Take what was asked for.
+
+        Raises:
+            _PaysError: it is watched, and was ended between two chunks.
+        """
         job, damaged = self._job, list[int]()
         content, expected = await _hear(connection, request)
         if chunks is None:
@@ -165,6 +200,8 @@ class Download:
                 damaged.append(first + index)
             else:
                 job.note(first + index, leaf)
+            if is_watched and self._pays.is_set():
+                raise _PaysError
 
         await _receive(connection, content, self._sink, content.offset, self._shown, take)
         for index in damaged:

@@ -114,10 +114,13 @@ class Cargo:
 class Flight:
     """Chunks that are announced on a connection but not confirmed, at most `CHUNKS_IN_FLIGHT`."""
 
-    def __init__(self, connection: Connection, cargo: Cargo, *, is_joining: bool = False) -> None:
-        """With `is_joining` a `join` has been sent, whose reply comes first."""
+    def __init__(
+        self, connection: Connection, cargo: Cargo, enough: asyncio.Event | None = None, *, is_joining: bool = False
+    ) -> None:
+        """When `enough` is set no more are taken. With `is_joining` a `join` has been sent, whose reply comes first."""
         self._connection = connection
         self._cargo = cargo
+        self._enough = enough
         self._is_joining = is_joining
         self._announced: asyncio.Queue[Chunk | None] = asyncio.Queue()
         self._taken: set[int] = set()
@@ -127,13 +130,18 @@ class Flight:
         self._answer = asyncio.Event()
 
     @property
+    def is_over(self) -> bool:
+        """Whether no more chunks are taken. For any thread."""
+        return not self._cargo.has_left or (self._enough is not None and self._enough.is_set())
+
+    @property
     def has_room(self) -> bool:
         """Whether one more may be announced."""
         return self._sent - self._answered < CHUNKS_IN_FLIGHT
 
     def take(self) -> int | None:
         """Take a chunk to send it, if one is left and there is room for it. For one thread at a time."""
-        index = self._cargo.take() if self.has_room else None
+        index = self._cargo.take() if self.has_room and not self.is_over else None
         if index is not None:
             self._taken.add(index)
         return index

@@ -66,7 +66,7 @@ async def _persist(pool: Pool, partial: Partial, memory: Memory, view: Shown, *,
     options = {"preserve": preserve, "share": memory.is_share}
     job = await open_job(memory.folder, task, partial, pool.workers, options)
     item.restarted = item.lost = job.was_lost
-    run = Download(name, partial, job, view, Streams(pool.lend_beside, pool.streams)).run
+    run = Download(name, partial, job, view, Streams(pool.lend_beside, pool.streams, pool.may_lend_beside)).run
 
     is_other = bool(job.leaves)
 

@@ -9,11 +9,13 @@ from ftpd.wire.terms import IfExists
 
 
 class Streams(NamedTuple):
-    """How to get more connections for a file: where the round trip is long, one can not have enough on its way."""
+    """How to get more connections for a file: one can not have enough on its way, or not do enough at a time."""
 
     lend: Callable[[], AbstractAsyncContextManager[Connection]]
     most: int
     """For one file, the first included."""
+    may_lend: Callable[[], bool]
+    """Tells whether one would be lent at once."""
 
 
 class Plan(NamedTuple):

@@ -32,7 +32,7 @@ async def put_file(pool: Pool, path: Path, plan: Plan, memory: Memory, progress:
     """Upload a file, going on after every break, also after that of another process if it is remembered."""
     async with pool.room():
         with contextlib.closing(LocalSource(path, pool.workers)) as file:
-            plan = plan._replace(streams=Streams(pool.lend_beside, pool.streams))
+            plan = plan._replace(streams=Streams(pool.lend_beside, pool.streams, pool.may_lend_beside))
             item = Item(plan.remote, file.size, Phase.SENDING)
             async with shown(item, progress):
                 return await _persist(pool, file, plan, memory, (item, progress))

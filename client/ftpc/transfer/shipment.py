@@ -2,7 +2,7 @@
 
 On a path with a long round trip a connection is bounded by how fast it may begin (TCP's slow start doubles what is on
 its way once per round trip) and by how much the kernel lets be on its way (a send buffer of 4 MiB, as Linux comes, is
-40 MB/s at 100 ms). Several connections add up. On a short path they would only cost.
+40 MB/s at 100 ms). Several connections add up. On a short path they mostly cost; where they may pay, they are tried.
 
 All of them take chunks from one heap, so that a slow one has fewer. The connection that has begun the upload stays for
 the whole of it; what another one has not got confirmed when it is lost goes back on the heap.
@@ -19,6 +19,7 @@ from ftpc.errors import ChangedError, FtpcError, RefusedError
 from ftpc.files import LocalSource
 from ftpc.progress import Phase
 from ftpc.transfer.flight import Cargo, Flight, confirming
+from ftpc.transfer.growth import grow
 from ftpc.transfer.plan import Streams
 from ftpc.transfer.retry import is_temporary
 from ftpc.transfer.tasks import errors_of_a_group
@@ -70,12 +71,22 @@ class Shipment:
 
     @asynccontextmanager
     async def more_connections(self, connection: Connection, streams: Streams | None) -> AsyncIterator[None]:
-        """Open more connections than this one during the block, if they pay."""
+        """Open more connections than this one during the block: at once on a long path, else if it is seen to pay."""
         self.is_far = connection.channel.is_far
-        most = min(streams.most, chunk_count(self._source.size, MIN_CHUNK)) if streams and self.is_far else 1
+        guests: list[asyncio.Task[None]] = []
+
+        def start(enough: asyncio.Event) -> None:
+            assert streams is not None
+            guests.append(group.create_task(self._join(streams, enough)))
+
         with errors_of_a_group():
             async with asyncio.TaskGroup() as group:
-                guests = [group.create_task(self._join(streams)) for _ in range(most - 1) if streams]
+                if streams is not None and self.is_far:
+                    for _ in range(1, min(streams.most, chunk_count(self._source.size, MIN_CHUNK))):
+                        start(asyncio.Event())
+                elif streams is not None:
+                    waited_s = partial(getattr, connection.channel, "waited_s")
+                    guests.append(group.create_task(grow(self._cargo.item, streams, start, waited_s)))
                 yield
                 for guest in guests:
                     guest.cancel()
@@ -86,15 +97,19 @@ class Shipment:
             flight = Flight(connection, self._cargo)
             async with confirming(flight, connection):
                 await self._send_left(connection, flight)
+            await self._cargo.more()
             if not self._cargo.is_confirmed:
                 self._source.check_unchanged()
 
-    async def send_and_commit(self, connection: Connection, lease: str) -> Stored | None:
+    def let_join(self, lease: str) -> None:
+        """Let other connections join the upload, which is open now."""
+        self._lease.set_result(lease)
+
+    async def send_and_commit(self, connection: Connection) -> Stored | None:
         """Send chunks, as do the other connections, and commit behind the last one without waiting for confirmations.
 
         Returns None if the server has all chunks, but was asked to commit before that.
         """
-        self._lease.set_result(lease)
         while not self._cargo.is_confirmed:
             flight = Flight(connection, self._cargo)
             async with confirming(flight, connection):
@@ -117,8 +132,8 @@ class Shipment:
             self._source.check_unchanged()
         return None
 
-    async def _join(self, streams: Streams) -> None:
-        """Bring chunks over another connection, until all are there or it is lost.
+    async def _join(self, streams: Streams, enough: asyncio.Event) -> None:
+        """Bring chunks over another connection, until all are there, it is enough, or it is lost.
 
         Raises:
             FtpcError: something that is not about this connection.
@@ -126,18 +141,18 @@ class Shipment:
         try:
             async with streams.lend() as connection:
                 lease = await self._lease
-                if self._cargo.has_left:
+                if self._cargo.has_left and not enough.is_set():
                     await connection.send(Join(upload=self._job.upload or "", lease=lease))
-                    await self._bring(connection)
+                    await self._bring(connection, enough)
         except FtpcError as exc:
             is_ours = isinstance(exc, RefusedError) and exc.code in {ErrorCode.LEASE_LOST, ErrorCode.UNKNOWN_UPLOAD}
             if not is_ours and not is_temporary(exc):
                 raise
 
-    async def _bring(self, connection: Connection) -> None:
+    async def _bring(self, connection: Connection, enough: asyncio.Event) -> None:
         is_joining = True
-        while not self._cargo.is_confirmed:
-            flight = Flight(connection, self._cargo, is_joining=is_joining)
+        while is_joining or not (self._cargo.is_confirmed or enough.is_set()):
+            flight = Flight(connection, self._cargo, enough, is_joining=is_joining)
             async with confirming(flight, connection):
                 await self._send_left(connection, flight)
             is_joining = False
@@ -154,7 +169,7 @@ class Shipment:
                     announce = partial(self._announce, flight, index, size)
                     self._source.send_chunk(outlet, index * chunk_size, size, announce)
 
-            while self._cargo.has_left:
+            while not flight.is_over:
                 await flight.room()
                 with connection.errors(), self._changes():
                     await self._source.workers.send(send_some, outlet.stop)

@@ -115,8 +115,10 @@ async def _chunked(
         count = chunk_count(source.size, begun.chunk_size)
         shipment.load((index for index in range(count) if index not in there), count)
         stored = None
+        if begun.lease is not None:
+            shipment.let_join(begun.lease)
         if shipment.is_far and begun.lease is not None:
-            stored = await shipment.send_and_commit(connection, begun.lease)
+            stored = await shipment.send_and_commit(connection)
         if stored is None:
             await shipment.send(connection)
             await check_versions(source, job)
