@@ -315,7 +315,7 @@ async def test_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     ("later", "is_free"), [("9 9 9 900 0", True), ("9 9 9 100 800", True), ("900 9 9 100 0", False)]
 )
 async def test_processors_that_have_nothing_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: str, is_free: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: str, *, is_free: bool
 ) -> None:
     """A processor is free if it is idle or waits for a disk (proc_stat(5)), of those that this process may use."""
     monkeypatch.setattr(growth, "LOOK_S", 0.01)
