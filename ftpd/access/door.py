@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ftpd.access import shares
+from ftpd.access.aside import Aside
 from ftpd.access.credentials import PasswordChecker, is_token, token_id
 from ftpd.access.keys import PublicKey, is_signed, parse_key
 from ftpd.access.rights import ANONYMOUS, NOBODY, Principal
@@ -22,6 +23,9 @@ if TYPE_CHECKING:  # it takes a tenth of a second, and most servers know no cert
 
 WRONG_S = 1.0
 """How long an answer to wrong credentials takes at least. Nobody else waits for it."""
+
+editor = Aside("editor")
+"""Changes the users file. It may have to wait for another process, which has its lock."""
 
 log = logging.getLogger(__name__)
 
@@ -218,7 +222,7 @@ class UsersDoor(Door):
         if self._is_fixed:
             raise FtpdError(ErrorCode.READ_ONLY, "this server changes nothing, and that is where its users are kept")
         try:
-            result = await asyncio.to_thread(self._edit, action)
+            result = await asyncio.wrap_future(editor.submit(self._edit, action))
         except UsersError as exc:
             log.error("the users file can not be changed: %s", exc)  # noqa: TRY400 (nothing to trace)
             raise FtpdError(ErrorCode.IO_ERROR, "the server's file of users can not be changed") from exc
