@@ -1,6 +1,7 @@
 """Who comes in: what was shown on a connection is compared with the users file, now and as long as it lasts."""
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
@@ -242,8 +243,7 @@ class UsersDoor(Door):
         if is_right and found is not None and name is not None and not shares.is_counted(found, session):
             is_right = await self.change(lambda users: shares.count(users, name, session))
         if not is_right or found is None or name is None:
-            await _wait(started)
-            raise wrong()
+            raise await _refusal(started)
         return Login(found.user, token=name)
 
     async def by_password(self, user: str, password: str, *, is_known: bool = False) -> Login:
@@ -253,8 +253,7 @@ class UsersDoor(Door):
         kept = found.password if found else None
         checker = self._passwords_of_known if is_known else self._passwords
         if not await checker.is_right(password, kept):
-            await _wait(started)
-            raise wrong()
+            raise await _refusal(started)
         return Login(user, password=kept)
 
     async def by_certificate(self, certificate: bytes, authorities: bytes) -> Login | None:
@@ -275,8 +274,7 @@ class UsersDoor(Door):
         started = time.monotonic()
         login = challenge and await self._signed(challenge, signature, certificate)
         if login is None:
-            await _wait(started)
-            raise wrong()
+            raise await _refusal(started)
         return login
 
     async def _signed(self, challenge: Challenge, signature: str, certificate: bytes) -> Login | None:
@@ -309,5 +307,7 @@ def wrong() -> FtpdError:
     return FtpdError(ErrorCode.UNAUTHORIZED, "these credentials are wrong, expired or revoked")
 
 
-async def _wait(started: float) -> None:
-    await asyncio.sleep(max(0.0, WRONG_S - (time.monotonic() - started)))
+async def _refusal(started: float) -> FtpdError:
+    with contextlib.suppress(asyncio.CancelledError):  # who is cut meanwhile was wrong nevertheless
+        await asyncio.sleep(max(0.0, WRONG_S - (time.monotonic() - started)))
+    return wrong()
