@@ -124,12 +124,12 @@ class Session(Conversation):
 
     def let_in(self, login: Login) -> None:
         """See `Exchange.let_in`."""
-        self._be_present(login)
         self.login = login
-        self._become(self._who())
+        principal = self._who()  # before it counts: what was shown may hold no more
+        self._be_present(principal)
+        self._become(principal)
 
-    def _be_present(self, login: Login) -> None:
-        principal = self.door.principal(login)
+    def _be_present(self, principal: Principal) -> None:
         if principal.name != self._present:
             self.presence.enter(principal)
             self._be_absent()
@@ -321,6 +321,7 @@ class Session(Conversation):
             return await command.run(request, self)
 
     async def _say_farewell(self, reason: FtpdError) -> None:
+        self._be_absent()  # who is told to go may come again at once
         if self._unsent:  # it would be taken for payload
             return
         await self._requests.close()  # it reads from the same stream

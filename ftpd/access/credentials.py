@@ -11,6 +11,7 @@ from typing import NamedTuple
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from ftpd.payload.workers import settle
 from ftpd.wire.errors import ErrorCode, FtpdError
 
 MAX_PASSWORD = 1024
@@ -81,6 +82,9 @@ class PasswordChecker:
     async def is_right(self, password: str, kept: str | None) -> bool:
         """Compare a password with what was kept of it. Takes as long where there is nothing to compare with.
 
+        Cancelling is safe: if it has begun it is waited for, and what is wrong is told nevertheless. So who only waits
+        for others is not to blame, and nobody tries a password for nothing.
+
         Raises:
             FtpdError: `busy`, too many wait already.
         """
@@ -91,7 +95,14 @@ class PasswordChecker:
         comparing = self._threads.submit(_verify, kept or _decoy, password)
         self._pending.add(comparing)
         comparing.add_done_callback(self._pending.discard)
-        return await asyncio.wrap_future(comparing) and kept is not None
+        try:
+            return await asyncio.wrap_future(comparing) and kept is not None
+        except asyncio.CancelledError:
+            if not comparing.cancel():
+                await settle(comparing)
+                if not comparing.result() or kept is None:
+                    return False
+            raise
 
 
 def _verify(kept: str, password: str) -> bool:

@@ -1,6 +1,7 @@
 """Who comes in: what was shown on a connection is compared with the users file, now and as long as it lasts."""
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ftpd.access import shares
+from ftpd.access.aside import Aside
 from ftpd.access.credentials import PasswordChecker, is_token, token_id
 from ftpd.access.keys import PublicKey, is_signed, parse_key
 from ftpd.access.rights import ANONYMOUS, NOBODY, Principal
@@ -22,6 +24,9 @@ if TYPE_CHECKING:  # it takes a tenth of a second, and most servers know no cert
 
 WRONG_S = 1.0
 """How long an answer to wrong credentials takes at least. Nobody else waits for it."""
+
+editor = Aside("editor")
+"""Changes the users file. It may have to wait for another process, which has its lock."""
 
 log = logging.getLogger(__name__)
 
@@ -218,7 +223,7 @@ class UsersDoor(Door):
         if self._is_fixed:
             raise FtpdError(ErrorCode.READ_ONLY, "this server changes nothing, and that is where its users are kept")
         try:
-            result = await asyncio.to_thread(self._edit, action)
+            result = await asyncio.wrap_future(editor.submit(self._edit, action))
         except UsersError as exc:
             log.error("the users file can not be changed: %s", exc)  # noqa: TRY400 (nothing to trace)
             raise FtpdError(ErrorCode.IO_ERROR, "the server's file of users can not be changed") from exc
@@ -238,8 +243,7 @@ class UsersDoor(Door):
         if is_right and found is not None and name is not None and not shares.is_counted(found, session):
             is_right = await self.change(lambda users: shares.count(users, name, session))
         if not is_right or found is None or name is None:
-            await _wait(started)
-            raise wrong()
+            raise await _refusal(started)
         return Login(found.user, token=name)
 
     async def by_password(self, user: str, password: str, *, is_known: bool = False) -> Login:
@@ -249,8 +253,7 @@ class UsersDoor(Door):
         kept = found.password if found else None
         checker = self._passwords_of_known if is_known else self._passwords
         if not await checker.is_right(password, kept):
-            await _wait(started)
-            raise wrong()
+            raise await _refusal(started)
         return Login(user, password=kept)
 
     async def by_certificate(self, certificate: bytes, authorities: bytes) -> Login | None:
@@ -271,8 +274,7 @@ class UsersDoor(Door):
         started = time.monotonic()
         login = challenge and await self._signed(challenge, signature, certificate)
         if login is None:
-            await _wait(started)
-            raise wrong()
+            raise await _refusal(started)
         return login
 
     async def _signed(self, challenge: Challenge, signature: str, certificate: bytes) -> Login | None:
@@ -305,5 +307,7 @@ def wrong() -> FtpdError:
     return FtpdError(ErrorCode.UNAUTHORIZED, "these credentials are wrong, expired or revoked")
 
 
-async def _wait(started: float) -> None:
-    await asyncio.sleep(max(0.0, WRONG_S - (time.monotonic() - started)))
+async def _refusal(started: float) -> FtpdError:
+    with contextlib.suppress(asyncio.CancelledError):  # who is cut meanwhile was wrong nevertheless
+        await asyncio.sleep(max(0.0, WRONG_S - (time.monotonic() - started)))
+    return wrong()

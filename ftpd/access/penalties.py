@@ -4,6 +4,7 @@ As PerSourcePenalties of OpenSSH (sshd_config(5)), except for what a penalty is:
 so that the rate of guesses is bounded and not only their number at a time.
 """
 
+import asyncio
 import contextlib
 import ipaddress
 import math
@@ -127,6 +128,8 @@ class Caller:
     def trying(self, method: AuthMethod) -> Iterator[None]:
         """Compare credentials within. What is not right counts as wrong, also when nobody waits for the answer.
 
+        Who is cancelled was not wrong: what was found to be wrong by then is to be raised nevertheless.
+
         Raises:
             FtpdError: `busy`, without looking at them.
         """
@@ -135,6 +138,9 @@ class Caller:
         self._penalties.add(self.source, cost)  # before: others from there are trying at the same time
         try:
             yield
+        except asyncio.CancelledError:
+            self._penalties.add(self.source, -cost)
+            raise
         except FtpdError as exc:
             if exc.code is not ErrorCode.UNAUTHORIZED:  # nothing was compared
                 self._penalties.add(self.source, -cost)

@@ -3,16 +3,17 @@
 import asyncio
 import logging
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 
+from ftpd.access.aside import Aside
 from ftpd.access.users import Users, UsersError, load
 from ftpd.access.watched import State, Watched
 
 LOOK_S = 0.5
 """How often the file is looked at, at most, by those who need not have the newest."""
 
-reader = ThreadPoolExecutor(1, thread_name_prefix="users")
+reader = Aside("users")
 """While it reads a large file others are served; lists of certificates do not wait for it."""
 
 log = logging.getLogger(__name__)

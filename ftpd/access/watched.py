@@ -2,13 +2,14 @@
 
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from ftpd.access.aside import Aside
 
 RETRY_S = 1.0
 """How soon a file that could not be used is read again if nothing has changed: it was not to be had for a moment."""
 
-beside = ThreadPoolExecutor(1, thread_name_prefix="beside")
+beside = Aside("beside")
 """Reads what takes long, one after the other. What was there before holds until then."""
 
 State = tuple[int, ...]

@@ -137,7 +137,7 @@ class Exchange(ABC):
         """Be somebody else from here on.
 
         Raises:
-            FtpdError: `busy`, he has as many connections as he may.
+            FtpdError: `busy`, he has as many connections as he may; or what he has shown holds no more.
         """
 
     @abstractmethod

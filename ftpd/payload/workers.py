@@ -108,7 +108,7 @@ async def _run(
         # else's by then, so cancellation waits for it, unless it has not begun.
         if cancel is not None:
             cancel()
-        await _settle(work)
+        await settle(work)
         if is_told and not work.cancelled():
             return work.result()
         if release is not None and not work.cancelled() and work.exception() is None:
@@ -119,13 +119,13 @@ async def _run(
 
 async def _finish(pool: Executor, function: Callable[[], object]) -> None:
     work = pool.submit(function)
-    cancelled = await _settle(work)
+    cancelled = await settle(work)
     work.result()
     if cancelled is not None:
         raise cancelled
 
 
-async def _settle(work: Future[Any]) -> asyncio.CancelledError | None:
+async def settle(work: Future[Any]) -> asyncio.CancelledError | None:
     """Wait for a thread whatever happens; give the cancellation that came meanwhile."""
     cancelled = None
     while not work.done():

@@ -1,5 +1,6 @@
 """Wrong credentials: how many a source may show, and that a full table locks nobody out."""
 
+import asyncio
 import math
 import random
 
@@ -77,6 +78,14 @@ def test_who_gives_up_waiting_was_wrong(clock: Clock) -> None:
     with pytest.raises(ConnectionError), Caller(HERE, penalties).trying(AuthMethod.PASSWORD):
         raise ConnectionError
     assert 1 == penalties.score(HERE)
+
+
+def test_who_is_cancelled_was_not_wrong(clock: Clock) -> None:
+    """A log-in that the server itself cuts, before anything wrong was found, gets the attempt back."""
+    penalties = Penalties(clock)
+    with pytest.raises(asyncio.CancelledError), Caller(HERE, penalties).trying(AuthMethod.PASSWORD):
+        raise asyncio.CancelledError
+    assert (0, 0) == (penalties.score(HERE), len(penalties))
 
 
 def test_what_was_not_looked_at_costs_nothing(clock: Clock) -> None:

@@ -3,18 +3,20 @@
 import asyncio
 import contextlib
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ftpd.access import credentials
 from ftpd.access.credentials import MOST_PASSWORDS, PasswordChecker, hash_password
 from ftpd.access.penalties import FREE_SCORE
 from ftpd.access.users import edit
 from ftpd.admission import DROP_FROM, MOST_STRANGERS
 from ftpd.server import MAX_HANDSHAKES
 from ftpd.wire.errors import ErrorCode, FtpdError
-from tests.peer import Peer, ServerProcess, code_of, eventually, frame, served
+from tests.peer import PATIENCE_S, Peer, ServerProcess, code_of, eventually, frame, served
 
 LOGIN = {"cmd": "auth", "method": "password", "user": "team"}
 
@@ -154,3 +156,26 @@ async def test_queue_of_passwords() -> None:
     assert [False] == [answer for answer in await asyncio.gather(*waiting, return_exceptions=True) if answer is False]
     assert await checker.is_right("right", kept)
     assert not await checker.is_right("right", None)
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+async def test_a_comparison_that_is_cut(monkeypatch: pytest.MonkeyPatch, *, is_right: bool) -> None:
+    """Who is cut while his password is compared was wrong if it is; who waits behind him was not, and is gone."""
+    begun, go_on, verify = threading.Event(), threading.Event(), credentials._verify
+
+    def verify_slowly(kept: str, password: str) -> bool:
+        begun.set()
+        go_on.wait(PATIENCE_S)
+        return verify(kept, password)
+
+    monkeypatch.setattr(credentials, "_verify", verify_slowly)
+    checker, kept = PasswordChecker(), hash_password("right" if is_right else "another")
+    compared, waiting = (asyncio.create_task(checker.is_right("right", kept)) for _ in range(2))
+    await asyncio.to_thread(begun.wait, PATIENCE_S)
+    for task in (compared, waiting):
+        task.cancel()
+    await asyncio.wait([waiting])
+    assert (True, False) == (waiting.cancelled(), compared.done())
+    go_on.set()
+    await asyncio.wait([compared])
+    assert compared.cancelled() if is_right else compared.result() is False

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 
 from ftpd import session
-from ftpd.access import users_file
+from ftpd.access import credentials, users_file
 from ftpd.access.credentials import hash_password, new_token
 from ftpd.access.door import UsersDoor
 from ftpd.access.penalties import FREE_SCORE
@@ -114,4 +115,56 @@ async def test_who_could_not_be_compared_was_not_wrong(
         writer.write(auth)
         reply = await read(reader)
         assert reply.get("user") == "team", reply
+        writer.close()
+
+
+async def test_who_waits_for_others_was_not_wrong(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Right passwords that are not compared in time, or just being compared, keep nobody from logging in later."""
+    begun, go_on, verify = threading.Event(), threading.Event(), credentials._verify
+
+    def verify_slowly(kept: str, password: str) -> bool:
+        begun.set()
+        go_on.wait(PATIENCE_S)
+        return verify(kept, password)
+
+    monkeypatch.setattr(credentials, "_verify", verify_slowly)
+    with edit(tmp_path / "users.toml") as users:
+        users.users["team"].password = hash_password(PASSWORD)
+    auth = frame({"cmd": "auth", "method": "password", "user": "team", "password": PASSWORD})
+    async with asyncio.timeout(PATIENCE_S):
+        compared, first = await asyncio.open_connection("127.0.0.1", service.port)
+        first.write(auth)
+        await asyncio.to_thread(begun.wait, PATIENCE_S)
+        waiting = [await asyncio.open_connection("127.0.0.1", service.port) for _ in range(int(FREE_SCORE) - 1)]
+        for _, writer in waiting:
+            writer.write(auth)
+        for reader, writer in waiting:
+            assert "nobody logged in" in str(await last_of(reader))
+            writer.close()
+        go_on.set()
+        assert "nobody logged in" in str(await last_of(compared))
+        first.close()
+        monkeypatch.setattr(session, "LOGIN_S", PATIENCE_S)
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        writer.write(auth)
+        reply = await read(reader)
+        assert reply.get("user") == "team", reply
+        writer.close()
+
+
+async def test_who_is_cut_before_the_answer_was_wrong(service: Service, tmp_path: Path) -> None:
+    """Wrong passwords count, also if the time is over before that is said."""
+    with edit(tmp_path / "users.toml") as users:
+        users.users["team"].password = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash(PASSWORD)
+    auth = frame({"cmd": "auth", "method": "password", "user": "team", "password": "wrong"})
+    async with asyncio.timeout(PATIENCE_S):
+        for _ in range(int(FREE_SCORE)):
+            reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+            writer.write(auth)
+            assert "nobody logged in" in str(await last_of(reader))
+            writer.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        assert "too many wrong credentials" in str(await last_of(reader))
         writer.close()
