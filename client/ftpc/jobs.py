@@ -132,6 +132,10 @@ class Unfinished(NamedTuple):
     is_share: bool
     """Whether it came through a share code, without which nothing goes on."""
 
+    def __str__(self) -> str:
+        """Name the file that is moved."""
+        return self.task.local if self.task.verb == "put" else self.task.remote
+
 
 def unfinished(folder: Path) -> list[Unfinished]:
     """List the jobs in a folder, the newest first.

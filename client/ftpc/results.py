@@ -76,6 +76,8 @@ class TreeResult:
         """One for each file that failed."""
         self.is_ended = False
         """Whether it was given up because of what the server had to say beforehand. What is stored stays."""
+        self.not_sent = 0
+        """Files that were not sent for that, beside those with an error."""
         self.left_out = 0
         self.folders = 0
         """Folders that are there now although no file in them was stored."""

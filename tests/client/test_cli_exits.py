@@ -79,6 +79,54 @@ def test_nobody_answers(ftpc: Ftpc) -> None:
     assert address in result.err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["a", "b", "-o", "new"], ["a", "-o", "new/in/new/"], ["-r", "dir", "-o", "new"], ["-r", "dir", "a", "-o", "new"]],
+    ids=" ".join,
+)
+def test_no_folder_is_made_for_nothing(ftpc: Ftpc, caller: Caller, arguments: list[str]) -> None:
+    """Where no server answers, and where it has none of the names, no empty folder is left, but one that was there."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        nowhere = f"127.0.0.1:{bound.getsockname()[1]}"
+        assert (5, []) == (caller.run("get", *arguments, "--server", nowhere).status, names_in(ftpc.folder))
+        assert (3, []) == (caller.run("get", *arguments).status, names_in(ftpc.folder))
+        (ftpc.folder / "new").mkdir()
+        assert (5, ["new"]) == (caller.run("get", *arguments, "--server", nowhere).status, names_in(ftpc.folder))
+    assert [] == names_in(ftpc.folder / "new")
+
+
+def test_an_empty_folder_may_be_what_was_asked_for(ftpc: Ftpc, caller: Caller) -> None:
+    """A folder into which nothing came is kept if there was nothing."""
+    assert (0, ["new"]) == (caller.run("get", "-r", ".", "-o", "new/").status, names_in(ftpc.folder))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["a", "b", "-o", "plain"],
+        ["a", "-o", "plain/"],
+        ["a", "b", "-o", "plain/x"],
+        ["-r", "dir", "-o", "plain"],
+        ["-r", "dir", "-o", "plain/x/y"],
+        ["-r", "a", "dir", "-o", "plain"],
+        ["a", "b", "-o", "nowhere"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_in_the_way_of_a_folder(ftpc: Ftpc, caller: Caller, arguments: list[str]) -> None:
+    """Where a folder is needed and there is something else, one line says what, and what to do; nothing is fetched."""
+    for name in ("a", "b", "dir/a"):
+        ftpc.serve(name)
+    ftpc.write("plain")
+    (ftpc.folder / "nowhere").symlink_to("missing")
+    place = arguments[-1].partition("/")[0]
+    result = caller.run("get", *arguments)
+    said = f"ftpc: {place}: this has to be a folder, for files to go into, and it is none; move it away, or say with "
+    assert (4, True, 1) == (result.status, result.err.startswith(said), result.err.count("\n")), result.err
+    assert (["nowhere", "plain"], b"content") == (names_in(ftpc.folder), (ftpc.folder / "plain").read_bytes())
+
+
 def test_what_is_asked_behind_no_answer(ftpc: Ftpc, caller: Caller) -> None:
     """Whether ftpd runs there is asked where there is a machine, and not behind a name that nobody knows."""
     with socket.socket() as bound:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from ftpc.files import LocalSource
+from ftpc.transfer import upload
 from ftpd import requests
+from ftpd.payload import tcp
 from ftpd.wire.limits import SMALL_FILE
 from tests.client.support import MIB, Service, connected, content
 from tests.client.test_trees import all_in, make
@@ -44,11 +46,14 @@ async def test_a_small_file_after_large_ones(slow: Service, folder: Path) -> Non
     assert sorted(files) == slow.published()
 
 
-@pytest.mark.parametrize("verb", ["get", "put"])
+@pytest.mark.parametrize(("verb", "is_far"), [("get", False), ("put", False), ("put", True)])
 async def test_a_file_that_takes_long_to_compare(
-    service: Service, folder: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+    service: Service, folder: Path, monkeypatch: pytest.MonkeyPatch, verb: str, *, is_far: bool
 ) -> None:
     """A file whose last byte is another is read once, and then moved over a connection that is there."""
+    if is_far:
+        monkeypatch.setattr(tcp, "LONG_S", 0.0)
+        monkeypatch.setattr(upload, "QUICK", MIB)
     data = content(17 * MIB)
     other = data[:-1] + bytes([data[-1] ^ 1])
     make(folder, {"source": data, "a": other})
@@ -57,7 +62,7 @@ async def test_a_file_that_takes_long_to_compare(
     monkeypatch.setattr(requests, "IDLE_S", 0.3)
     compared: list[int] = []
     real = LocalSource.leaf
-    async with connected(service.address, retries=0 if verb == "get" else 3) as client:
+    async with connected(service.address) as client:
 
         async def leaf(source: LocalSource, offset: int, size: int) -> bytes:
             await connection.channel.ended.wait()  # what the server does when it has waited long enough

@@ -351,6 +351,7 @@ async def test_a_folder_that_turns_out_to_be_too_large(
     [error] = result.errors
     assert "of the quota of 1.9 MiB " in error.message
     assert 0 < result.files < 2000
+    assert 2600 == result.files + result.not_sent
     assert result.files == len(users.service.published())
 
 
@@ -399,6 +400,20 @@ def test_the_reasons_come_before_the_end(ftpc: Ftpc) -> None:
     *reasons, end, _ = done.err.splitlines()
     assert (7, 3) == (done.status, sum("the name is taken" in line for line in reasons)), done.err
     assert end.startswith("tree: given up for that, without a look at the rest; nothing was sent")
+
+
+def test_how_many_were_not_sent(caller: Caller, ftpc: Ftpc) -> None:
+    """Of a folder that is refused after a look at its first files, the others count as not sent, and not as failed."""
+    for number in range(FIRST + 30):
+        ftpc.write(f"tree/{number % 3}/{number}")
+    (ftpc.folder / "tree" / "empty").mkdir()
+    (ftpc.folder / "tree" / "link").symlink_to("0")
+    assert 0 == caller.run("put", "-r", "tree").status
+    again = ("put", "-r", "tree", "--if-exists", "fail")
+    result = caller.run(*again)
+    assert (7, True) == (result.status, result.err.endswith(f", but {FIRST} failed and 30 were not sent\n")), result.err
+    summary = caller.run(*again, "--json").objects[-1]
+    assert (0, FIRST, 30) == tuple(summary[key] for key in ("files", "failed", "not_sent"))
 
 
 def test_a_name_that_can_not_be(ftpc: Ftpc) -> None:

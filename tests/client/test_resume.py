@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 import ftpc
 from ftpc import ConnectionLostError
-from ftpc.jobs import unfinished
+from ftpc.jobs import JobFile, Task, unfinished
 from ftpd.payload.journal import Journal
 from ftpd.wire.digests import hash_leaf
 from tests.client.command import Ftpc, command
@@ -292,6 +293,22 @@ def test_killed_and_gone_on_with(ftpc: Ftpc) -> None:
     assert (0, "of it were there already" in done.err) == (done.status, True), done
     assert 2**30 == (ftpc.remote / "big").stat().st_size
     assert "" == ftpc.run("jobs").out
+
+
+def test_the_names_of_what_can_not_go_on(ftpc: Ftpc) -> None:
+    """An error of `resume` has the name of the file, as its `done` would have: the local one of what is sent."""
+    sent = str(ftpc.write("sent"))
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        server = f"ftpd://127.0.0.1:{bound.getsockname()[1]}"
+        for task in (Task("put", server, "x/sent", sent), Task("get", server, "x/there", str(ftpc.folder / "here"))):
+            job = JobFile.open(ftpc.folder / ".local" / "state" / "ftpc" / "jobs", task)
+            assert job is not None
+            job.begin({"if_exists": "overwrite"})
+            job.close(done=False)
+        done = ftpc.run("resume", "--json")
+    assert {sent, "x/there"} == {one["name"] for one in done.objects if one["event"] == "error"}, done.err
+    assert 5 == done.status
 
 
 def test_folder_tells_what_was_there(ftpc: Ftpc) -> None:

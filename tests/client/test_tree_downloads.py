@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,19 +10,22 @@ from blake3 import blake3
 
 from ftpc import RefusedError
 from ftpc.client import Client
+from ftpc.results import TreeFile
 from ftpc.transfer import tree_download
 from ftpc.transfer.listings import PAGES_AHEAD, inside
 from ftpc.transfer.saving import Arrived, Saver
 from ftpc.transfer.tree_download import (
     BATCH_FILES,
+    MOST_ASIDE,
     MOST_LARGE,
     MOST_PENDING,
     PENDING_BYTES,
 )
 from ftpd.wire.limits import MIB, PAGE_ENTRIES, SMALL_FILE
 from ftpd.wire.replies import Entry
+from tests.client.command import Ftpc
 from tests.client.proxy import Proxy
-from tests.client.scripted import CONTENT, GREETING, read_request, refusal, scripted
+from tests.client.scripted import CONTENT, GREETING, Handler, read_request, refusal, scripted
 from tests.client.support import Service, connected, content, hidden, soon
 from tests.client.test_trees import all_in, make
 from tests.peer import frame
@@ -147,6 +151,66 @@ async def test_a_folder_that_vanishes(folder: Path) -> None:
         result = await client.get_tree("tree", folder / "here")
     assert {"b/x": b"tree/b/x", "b/y": b"tree/b/y"} == all_in(folder / "here")
     assert [RefusedError] == [type(error) for error in result.errors]
+
+
+def refusing(code: str, bad: Callable[[str], bool], *names: str) -> Handler:
+    """Give files with their names as content, but refuse some of them each time; with `timeout` that is the end."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            request = await read_request(reader)
+            if request["cmd"] == "hello":
+                writer.write(frame(GREETING))
+            elif request["cmd"] == "stat":
+                writer.write(
+                    frame({"ok": True, "type": "dir", **dict.fromkeys(("filesize", "mtime", "mtime_ns", "mode"), 0)})
+                )
+            elif request["cmd"] == "ls":
+                writer.write(entries(*names, size=5))
+            elif not bad(name := request["filename"].rpartition("/")[2]):
+                writer.write(sent(name.encode()))
+            else:
+                writer.write(refusal(code, "not now"))
+                if code == "timeout":
+                    return
+
+    return handle
+
+
+@pytest.mark.parametrize(("code", "retries"), [("busy", 0), ("busy", 1), ("timeout", 1)])
+async def test_a_file_that_is_refused_for_now(folder: Path, code: str, retries: int) -> None:
+    """A file that the server is too busy for each time fails by itself, and all others come."""
+    names = [f"{n:05}" for n in range(200)]
+    handler = refusing(code, lambda name: name == "00007", *names)
+    async with scripted(handler) as address, connected(address, retries=retries) as client:
+        result = await client.get_tree("tree", folder / "here")
+        both = [(f"tree/{name}", str(folder / "named" / name)) for name in names]
+        named = await client.get_many(both)
+    rest = {name: name.encode() for name in names if name != "00007"}
+    for got, place in ((result, "here"), (named, "named")):
+        assert (199, [code]) == (got.files, [error.code for error in got.errors])
+        assert rest == all_in(folder / place)
+
+
+async def test_a_server_that_is_busy_for_all(folder: Path) -> None:
+    """A server that is too busy for every file is not asked for one after the other: it is the end of the whole."""
+    names = [f"{n:05}" for n in range(500)]
+    told: list[TreeFile] = []
+    async with scripted(refusing("busy", lambda _: True, *names)) as address, connected(address, retries=1) as client:
+        with pytest.raises(RefusedError, match="not now"):
+            await client.get_tree("tree", folder / "here", report=told.append)
+    assert len(told) <= 2 * MOST_ASIDE
+
+
+async def test_which_file_is_refused_for_now(folder: Path) -> None:
+    """The command names the file that was refused, counts it, and says how to go on."""
+    user = Ftpc("", folder, folder)
+    async with scripted(refusing("busy", lambda name: name == "bad", "a", "bad", "c")) as address:
+        options = ("--retries", "0", "--server", address)
+        done = await asyncio.to_thread(user.run, "get", "-r", "tree", *options)
+    assert (5, {"a": b"a", "c": b"c"}) == (done.status, all_in(folder / "tree")), done.err
+    assert "ftpc: tree/bad: not now\n" in done.err
+    assert "but 1 failed\nftpc: 2 of 3 files are stored; give the same command again to go on\n" in done.err
 
 
 async def test_what_had_come_is_kept(service: Service, proxy: Proxy, folder: Path) -> None:

@@ -117,6 +117,24 @@ async def test_an_error_of_a_put_is_told_at_once(user: Ftpc, proxy: Proxy, kind:
     assert (3, 1) == tuple(command.events[-1][key] for key in ("files", "failed"))
 
 
+@pytest.mark.parametrize("kind", ["unreadable", "no file"])
+async def test_an_error_of_the_last_name_is_told_at_once(user: Ftpc, proxy: Proxy, kind: str) -> None:
+    """What can not be read is told before the first file is sent, and its turn is not waited for; the others arrive."""
+    make(user.folder, {"x1": b"1", "new": BIG[::-1]})
+    if kind == "no file":
+        os.mkfifo(user.folder / "bad")
+    else:
+        make(user.folder, {"bad": b"secret"})
+        (user.folder / "bad").chmod(0)
+        if os.access(user.folder / "bad", os.R_OK):
+            pytest.skip("root can read everything")
+    async with held(user, proxy, "put", "--jobs", "1", "new", "x1", "bad") as command:
+        await command.read_until(lambda event: event["event"] == "error")
+        assert 4 == await command.end()
+    assert [("bad", "local_io")] == command.errors
+    assert (2, 1) == tuple(command.events[-1][key] for key in ("files", "failed"))
+
+
 async def test_folders_begin_at_once(user: Ftpc, proxy: Proxy) -> None:
     """What turns out to be a folder comes while a large file is on its way; so does one that is here."""
     make(user.remote, {"one/a": b"a", "two/b": b"b"})

@@ -1,5 +1,6 @@
 """`ftpc get`: download files, or to standard output."""
 
+import contextlib
 import os
 from argparse import Namespace
 from collections.abc import Callable
@@ -69,9 +70,21 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
         args.jobs = 1  # one after the other, in the order in which they were named
     folder = Path(args.output or ".")
     goes_into = len(remotes) > 1 or str(args.output).endswith("/") or folder.name in {"", ".."}
-    if goes_into and not to_stdout:
-        _make_folder(folder)
-        refuse_twins("get", [_own_name(remote) for remote in remotes], remotes)
+    if to_stdout or not goes_into:
+        return await _get_all(folder, args, client, terminal, goes_into=goes_into)
+    refuse_twins("get", [_own_name(remote) for remote in remotes], remotes)
+    made, status = _make_folder(folder), Exit.OTHER
+    try:
+        status = await _get_all(folder, args, client, terminal, goes_into=True)
+    finally:
+        if status != Exit.OK:
+            _remove_empty(made)
+    return status
+
+
+async def _get_all(folder: Path, args: Namespace, client: Client, terminal: Terminal, *, goes_into: bool) -> Exit:
+    remotes: list[str] = args.remotes
+    to_stdout = args.output == "-"
     display = pick_display(args.progress, terminal)
     display.expect(len(remotes), None)
     together = len(remotes) > 1 and not to_stdout
@@ -232,12 +245,27 @@ async def _get_tree(
 
 
 def _refuse_file(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise LocalFileError(f"{folder}: this has to be a folder, for files to go into")
+    """Make sure that nothing else has the name of a folder, or of one that it is in."""
+    place = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), None)
+    if place is not None and not place.is_dir():
+        what = "this has to be a folder, for files to go into, and it is none"
+        raise LocalFileError(f"{place}: {what}; move it away, or say with -o where else they are to go")
 
 
-def _make_folder(folder: Path) -> None:
+def _make_folder(folder: Path) -> list[Path]:
+    """Make a folder where it is missing; give those that were missing, the innermost first."""
+    _refuse_file(folder)
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
+        _remove_empty(missing)
         raise LocalFileError(f"{folder}: this has to be a folder, for files to go into: {exc.strerror}") from exc
+    return missing
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove folders that were made for nothing."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()

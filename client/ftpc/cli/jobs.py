@@ -36,6 +36,8 @@ class Outcome(NamedTuple):
     """What is wrong with others, of which it was said when that was known."""
     folders: int = 0
     """Folders that were made by themselves, having no files."""
+    not_sent: int = 0
+    """Files of a folder that was given up, beside those with an error."""
     end: str = ""
     """What is to be said after the errors."""
 
@@ -63,7 +65,7 @@ class Outcome(NamedTuple):
         told: Sequence[FtpcError] = (),
     ) -> Self:
         """Give that of many files."""
-        keys = ("size", "files", "resumed", "skipped", "identical", "identical_size", "folders")
+        keys = ("size", "files", "resumed", "skipped", "identical", "identical_size", "folders", "not_sent")
         return cls(**{key: getattr(done, key) for key in keys}, errors=errors, end=end, told=told)
 
 
@@ -183,7 +185,7 @@ def _make_display(choice: str, terminal: Terminal) -> Display:
 
 
 def _sum_up(outcomes: Sequence[Outcome], errors: Sequence[FtpcError], seconds: float, terminal: Terminal) -> None:
-    keys = ("size", "files", "resumed", "skipped", "identical", "identical_size", "folders")
+    keys = ("size", "files", "resumed", "skipped", "identical", "identical_size", "folders", "not_sent")
     total = Outcome(**{key: sum(getattr(outcome, key) for outcome in outcomes) for key in keys})
     if terminal.json:
         _tell_sum(total, errors, seconds, terminal)
@@ -195,7 +197,8 @@ def _sum_up(outcomes: Sequence[Outcome], errors: Sequence[FtpcError], seconds: f
     if taken := total.skipped - total.identical:
         extras += [f"{taken:,} skipped, the name being taken"]
     extras += ["verified" if total.files or total.identical else "nothing to verify"]
-    extras += [f"but {_count(errors):,} failed"] if errors else []
+    rest = f" and {total.not_sent:,} {'was' if total.not_sent == 1 else 'were'} not sent" if total.not_sent else ""
+    extras += [f"but {_count(errors):,} failed{rest}"] if errors else []
     rate = rate_text(total.size - total.resumed, seconds)
     figures = f"{size_text(total.size)} in {seconds_text(seconds)} ({rate})"
     terminal.say(", ".join((count_text(total.files, "file"), figures, *extras)))
@@ -209,6 +212,7 @@ def _tell_sum(sums: Outcome, errors: Sequence[FtpcError], seconds: float, termin
         identical=sums.identical,
         identical_bytes=sums.identical_size,
         failed=_count(errors),
+        not_sent=sums.not_sent,
         bytes=sums.size,
         seconds=round(seconds, 3),
         verified=not errors,

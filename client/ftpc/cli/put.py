@@ -95,9 +95,11 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     display = pick_display(args.progress, terminal)
     size = None if "-" in files else sum(one.st_size for file, one in found.items() if file not in folders)
     display.expect(len(files), size, len(folders) if args.recursive else 0)
-    small = {file: remotes[file] for file, one in found.items() if _is_small(one)}
+    bad = {file for file, one in found.items() if not _can_be_read(file, one)}
+    small = {file: remotes[file] for file, one in found.items() if _is_small(one) and file not in bad}
     first = next(iter(small), None)
     jobs = [file for file in files if file not in small or file == first]
+    jobs.sort(key=lambda file: file not in bad)  # what is wrong with these is told at once, not when others are sent
 
     async def put(file: str, progress: Progress) -> Outcome:
         if file == first and len(small) > 1:
@@ -245,6 +247,11 @@ def _folder_error(file: str) -> LocalFileError:
 
 def _is_small(found: os.stat_result) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_size <= SMALL_FILE
+
+
+def _can_be_read(file: str, found: os.stat_result) -> bool:
+    """Tell whether it seems that something can be sent; what is wrong, if not, tells who opens it."""
+    return (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)) and os.access(file, os.R_OK)
 
 
 def _own_name(file: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from ftpc.errors import FtpcError, OthersRefusedError, RefusedError
 
-_NAMELESS = {"no_space", "forbidden"}
+_NAMELESS = {"no_space", "forbidden", "busy", "timeout"}
 """What servers refuse without saying which file it is about: mostly they are asked for one only."""
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from ftpc.progress import Item, Phase, Progress, shown
 from ftpc.results import PutResult
 from ftpc.transfer.plan import Plan, Streams
 from ftpc.transfer.retry import persist
-from ftpc.transfer.upload import upload_file
+from ftpc.transfer.upload import find_same, upload_file
 from ftpc.transfer.upload_stream import upload_stream
 from ftpc.upload_job import StoredUploadJob, UploadJob
 from ftpd.wire.limits import SMALL_PUT
@@ -46,6 +46,10 @@ async def _persist(pool: Pool, file: LocalSource, plan: Plan, memory: Memory, vi
     is_repeatable = file.size > SMALL_PUT or plan.if_exists in {IfExists.OVERWRITE, IfExists.SKIP}
 
     async def attempt() -> Stored:
+        async with pool.lend() as connection:
+            if (same := await find_same(connection, file, plan, job, item, progress)) is not None:
+                return same
+        # Perhaps over another one: to read what is here may have taken longer than the server waits for a request.
         async with pool.lend() as connection:
             return await upload_file(connection, file, plan, job, item, progress)
 

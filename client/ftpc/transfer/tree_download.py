@@ -53,6 +53,12 @@ MOST_DOUBTED = 2 * PAGE_ENTRIES
 MOST_LARGE = 8
 """Large files that are waiting for a connection while small ones go on."""
 
+MOST_ASIDE = 8
+"""Small files that the server is too busy for, each of which is tried by itself. If there are more it is so for all."""
+
+_FOR_NOW = {ErrorCode.BUSY, ErrorCode.TIMEOUT}
+"""What may be about one file only, again and again."""
+
 
 class TreeDownload:
     """Many files on their way from a server."""
@@ -91,6 +97,8 @@ class TreeDownload:
         self._pending = 0
         self._pending_bytes = 0
         self._large: deque[Wanted] = deque()
+        self._aside: set[Wanted] = set()
+        """Small files that are tried by themselves because the server was too busy for them."""
         self._room = MOST_LARGE
         self._room_again = asyncio.Event()
 
@@ -332,10 +340,17 @@ class TreeDownload:
         return end
 
     def _refuse(self, wanted: Wanted, error: FtpcError) -> None:
-        if is_temporary(error):
+        is_aside = error.code in _FOR_NOW and len(self._aside) < MOST_ASIDE
+        if is_temporary(error) and not is_aside:
             raise error
         self._let_go(wanted)
-        self._fail(wanted, error, is_folder=self._means_folder(error))
+        if not is_aside:
+            self._fail(wanted, error, is_folder=self._means_folder(error))
+            return
+        self._aside.add(wanted)
+        self._large.append(wanted)  # which tries again, by itself
+        if error.code == ErrorCode.TIMEOUT:
+            raise error  # the server has closed the connection
 
     def _means_folder(self, error: FtpcError) -> bool:
         """Tell whether what was named turns out to be a folder."""
@@ -384,6 +399,7 @@ class TreeDownload:
             told = {key: getattr(got, key) for key in ("resumed", "mtime", "restarted", "repaired", "lost")}
             self._tally.take(TreeFile(wanted.local, wanted.remote, got.size, got.root, got.identical, **told))
         finally:
+            self._aside.discard(wanted)
             self._room += 1
             self._room_again.set()
 

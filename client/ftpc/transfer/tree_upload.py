@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 from ftpc.connection import Connection
-from ftpc.errors import ConnectionLostError, FtpcError, IntegrityError, RefusedError
+from ftpc.errors import ConnectionLostError, FtpcError, IntegrityError, OthersRefusedError, RefusedError
 from ftpc.pool import Pool
 from ftpc.results import Objection, PutResult, TreeFile, TreeResult
 from ftpc.transfer.loader import Load, Loader, Sent, failed
@@ -21,7 +21,7 @@ from ftpc.transfer.repeat import Probe, Question, Repeat
 from ftpc.transfer.retry import go_on, is_temporary, persist
 from ftpc.transfer.shipment import MISHEARD
 from ftpc.transfer.tasks import Tally, errors_of_a_group
-from ftpc.transfer.walk import Local
+from ftpc.transfer.walk import Local, count_files
 from ftpd.wire.errors import ErrorCode
 from ftpd.wire.limits import MIB
 from ftpd.wire.replies import Made, Reply, Stored
@@ -61,6 +61,8 @@ class TreeUpload:
         self._tally = tally
         self._scout = scout
         self._scouting: asyncio.Task[None] | None = None
+        self._objections_to_all = 0
+        """Those that are about all files together."""
         self._sending: set[asyncio.Task[None]] = set()
         self._repeat = repeat
         self._pending: deque[Sent | Question | Probe] = deque()
@@ -113,6 +115,8 @@ class TreeUpload:
             if self._scouting is not None:
                 self._scouting.cancel()
                 await asyncio.wait([self._scouting])
+        if self._tally.result.is_ended:
+            await self._count_the_rest()
         return self._tally.result
 
     async def _send_small(self, connection: Connection, large: asyncio.TaskGroup) -> None:
@@ -252,6 +256,7 @@ class TreeUpload:
         assert self._scout is not None
         for local, error in objections:
             self._tally.take(TreeFile(local or self._scout.folder, "", 0, error=error))
+            self._objections_to_all += local is None and not isinstance(error, OthersRefusedError)
             self._tally.result.is_ended = True
         if self._tally.result.is_ended:
             self._large.clear()
@@ -259,6 +264,15 @@ class TreeUpload:
                 task.cancel()
             self._room_again.set()
             self._changed.set()
+
+    async def _count_the_rest(self) -> None:
+        """Find out how many files were not sent because nothing more was."""
+        assert self._scout is not None
+        result = self._tally.result
+        over = result.files + result.skipped + sum(error.count for error in result.errors) - self._objections_to_all
+        with contextlib.suppress(FtpcError):  # nobody can tell
+            files = await self._pool.workers.disk(count_files, self._scout.folder)
+            result.not_sent = max(0, files - over)
 
     async def _read_on(self) -> None:
         if self._load is None and not self._is_read:

@@ -27,6 +27,27 @@ from ftpd.wire.replies import Begun, Done, Status, Stored
 from ftpd.wire.requests import Abort, Begin, Put, Stat
 from ftpd.wire.terms import IfExists
 
+QUICK = 2**30
+"""Bytes that are compared in seconds. To compare more takes so long that a round trip of a long path is nothing."""
+
+
+async def find_same(
+    connection: Connection, source: LocalSource, plan: Plan, job: UploadJob, item: Item, progress: Progress
+) -> Stored | None:
+    """Give what the server has under the name, if it is the same. On a long path `upload_file` asks, and opens at once.
+
+    It may take longer than the server waits for a request: then `upload_file` needs another connection. Cancelling is
+    safe.
+
+    Raises:
+        FtpcError: as `upload_file`.
+    """
+    opens_at_once = connection.channel.is_far and source.size <= QUICK
+    if opens_at_once or not _may_be_there(connection, source, plan, job):
+        return None
+    await ask_for_tree(connection, plan.remote)
+    return await _compare(connection, source, plan, job, item, progress)
+
 
 async def upload_file(
     connection: Connection, source: LocalSource, plan: Plan, job: UploadJob, item: Item, progress: Progress
@@ -148,11 +169,8 @@ async def _open(
     """Open the upload, unless the server has the file already."""
     if not _may_be_there(connection, source, plan, job):
         return await _begin(connection, source, plan, job)
+    # Both at once: on a long path a round trip costs more than an upload that is dropped again.
     await ask_for_tree(connection, plan.remote)
-    if not connection.channel.is_far:
-        same = await _compare(connection, source, plan, job, *view)
-        return same or await _begin(connection, source, plan, job)
-    # Both at once: a round trip costs more than an upload that is dropped again.
     await connection.send(_request_to_begin(source, plan, job))
     same = await _compare(connection, source, plan, job, *view)
     if same is None:

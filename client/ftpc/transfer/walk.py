@@ -47,6 +47,16 @@ def walk(folder: str, remote: str) -> Iterator[Local | TreeFile]:
             yield from folders[-1].enter(folders)
 
 
+def count_files(folder: str) -> int:
+    """Count the files in a folder and below that are to be sent, and what is wrong there.
+
+    Raises:
+        FtpcError: the folder can not be read.
+    """
+    found = walk(folder, "x")
+    return sum(one.error is not None if isinstance(one, TreeFile) else not one.is_folder for one in found)
+
+
 class _Folder:
     """A folder that is to be walked through, or is just being."""
 
