@@ -4,11 +4,12 @@ import asyncio
 import os
 import socket
 import subprocess
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from ftpc.cli import VERBS, main
+from ftpc.cli import VALUED, VERBS, main
 from tests.client.command import Caller, Ftpc, Result, command
 from tests.client.scripted import CONTENT, GREETING, read_request, refusal, scripted
 from tests.client.support import MIB, PATIENCE_S, content, names_in
@@ -299,15 +300,33 @@ def test_what_is_no_option(ftpc: Ftpc, caller: Caller, options: list[str], name:
         ["get", "-q", "a", "-j4", "b", "-o", "out"],
         ["get", "a", "-o", "out", "--", "b"],
         ["get", "-o", "out", "--", "a", "b"],
+        ["--progress", "none", "-o", "out", "-q", "get", "a", "b"],
     ],
     ids=" ".join,
 )
 def test_options_between_names(ftpc: Ftpc, caller: Caller, arguments: list[str]) -> None:
-    """Options may stand before, between and behind names, as long as `--` does not say that none follow."""
+    """Options may stand before the verb and anywhere behind it, as long as `--` does not say that none follow."""
     ftpc.serve("a")
     ftpc.serve("b")
     assert 0 == caller.run(*arguments).status
     assert ["a", "b"] == names_in(ftpc.folder / "out")
+
+
+def test_options_that_have_a_value() -> None:
+    """It is known of every option of every verb whether a value follows, so that none is taken for the verb."""
+    parsers = [import_module(module).make_parser(verb) for verb, (module, _) in VERBS.items()]
+    actions = [action for parser in parsers for action in parser._actions]
+    assert {name for action in actions if action.nargs != 0 for name in action.option_strings} == VALUED
+    assert not VALUED & {name for action in actions if action.nargs == 0 for name in action.option_strings}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["-q", "bogus", "put"], ["--server", "x", "bogus"], ["--", "bogus"]], ids=" ".join
+)
+def test_which_verb_there_is_not(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    """The word that stands in the place of the verb is named, and no value of an option."""
+    assert 2 == main(arguments)
+    assert "there is no verb 'bogus'" in capsys.readouterr().err
 
 
 def test_wrong_usage_of_the_command(ftpc: Ftpc) -> None:

@@ -27,6 +27,13 @@ VERBS = {
 
 ALIASES = {"upload": "put", "download": "get", "list": "ls", "dir": "ls"}
 
+VALUED = {
+    "--algo", "--as", "--ca", "--cert", "--cert-key", "--check", "--connect-timeout", "--count", "--expires",
+    "--if-exists", "--jobs", "--key", "--label", "--output", "--progress", "--retries", "--server", "--stall-timeout",
+    "--streams", "--to", "--user", "-c", "-j", "-o",
+}  # fmt: skip
+"""Options that have a value, of any verb: a verb is not looked for there."""
+
 _HELP = """\
 usage: ftpc VERB [OPTIONS] [ARGUMENTS]
 
@@ -64,9 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments and arguments[0] in {"-V", "--version", "version"}:
         print(f"ftpc {__version__}")
         return 0
-    place = _find_verb(arguments)
-    if place is None:
-        return _explain(arguments)
+    place = _find_word(arguments)
+    if place is None or arguments[place] not in {*VERBS, *ALIASES}:
+        return _explain(arguments, place)
     verb = arguments.pop(place)
 
     from ftpc.cli.run import run_verb
@@ -75,26 +82,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_verb(module, ALIASES.get(verb, verb), arguments)
 
 
-def _find_verb(arguments: Sequence[str]) -> int | None:
-    """Give the place of the verb: options of every verb may stand before it."""
+def _find_word(arguments: Sequence[str]) -> int | None:
+    """Give the place of the first word that is no option, nor the value of one: the verb. Options may stand before it.
+
+    There is none if help is asked for.
+    """
     skip = False
     for place, argument in enumerate(arguments):
         if skip:
             skip = False
-        elif argument in {"--server", "--ca", "--cert", "--cert-key", "-j", "--jobs"}:
+        elif argument in VALUED:
             skip = True
         elif not argument.startswith("-"):
-            return place if argument in VERBS or argument in ALIASES else None
+            return place
         elif argument in {"-h", "--help"}:
             return None
     return None
 
 
-def _explain(arguments: Sequence[str]) -> int:
+def _explain(arguments: Sequence[str], place: int | None) -> int:
     verbs = "\n".join(f"  {name:6} {text}" for name, (_, text) in VERBS.items())
     if not arguments or {"-h", "--help", "help"} & set(arguments):
         print(_HELP.format(verbs=verbs), end="")
         return 0
-    word = next((argument for argument in arguments if not argument.startswith("-")), arguments[0])
-    print(f"ftpc: there is no verb {word!r}; use one of: {', '.join(VERBS)}; see ftpc --help", file=sys.stderr)
+    print(
+        f"ftpc: there is no verb {arguments[place or 0]!r}; use one of: {', '.join(VERBS)}; see ftpc --help",
+        file=sys.stderr,
+    )
     return 2
