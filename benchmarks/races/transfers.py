@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.ground import GIB, Ground, Place, same
 from benchmarks.peers.base import Peer, Verb
 from benchmarks.peers.ftp import Aioftp, Pyftpdlib, Vsftpd
-from benchmarks.peers.nginx import Nginx
+from benchmarks.peers.nginx import EncryptedNginx, Nginx
 from benchmarks.peers.openssh import OpenSsh
 from benchmarks.peers.ours import EncryptedFtpd, Ftpd
 from benchmarks.peers.raw import RawCopy, RawTlsCopy
@@ -115,13 +115,15 @@ def _put_file_durable(ground: Ground) -> Plan:
 def _put_encrypted(ground: Ground) -> Plan:
     label = "ftpc put, TLS"
     bars = [Bar(label, "scp, aes128-gcm", 2.0), Bar(label, "scp, aes128-gcm", 3.0, is_aim=True)]
-    return _plan_file(ground, Verb.PUT, [RawTlsCopy(), EncryptedFtpd(), OpenSsh(GCM), OpenSsh()], bars, ", encrypted")
+    peers = [RawTlsCopy(), EncryptedFtpd(), EncryptedNginx(), OpenSsh(GCM), OpenSsh()]
+    return _plan_file(ground, Verb.PUT, peers, bars, ", encrypted")
 
 
 def _get_encrypted(ground: Ground) -> Plan:
     label = "ftpc get, TLS"
     bars = [Bar(label, "scp, aes128-gcm", 2.0), Bar(label, "scp, aes128-gcm", 3.0, is_aim=True)]
-    return _plan_file(ground, Verb.GET, [RawTlsCopy(), EncryptedFtpd(), OpenSsh(GCM), OpenSsh()], bars, ", encrypted")
+    peers = [RawTlsCopy(), EncryptedFtpd(), EncryptedNginx(), OpenSsh(GCM), OpenSsh()]
+    return _plan_file(ground, Verb.GET, peers, bars, ", encrypted")
 
 
 def _put_tree(ground: Ground) -> Plan:
