@@ -16,7 +16,7 @@ import pytest
 from blake3 import blake3
 
 from ftpd.descriptors import FILES_PER_CONNECTION, WORKING_SHARE
-from tests.peer import Peer, ServerProcess, eventually, frame
+from tests.peer import Peer, ServerProcess, eventually, frame, manage, swap
 from tests.server.crowd import allow_files, quick_and_long
 from tests.server.test_floods import encrypted
 from tests.server.tree import MIB, root_of
@@ -29,6 +29,9 @@ CONNECT_S = 0.05
 
 ACTIVE = 100
 """Connections that move something meanwhile."""
+
+WATCH_S = 3.0
+"""How long it is watched what log-ins cost that do nothing."""
 
 TRANSFER_KIB = 32 * 1024
 """What a transfer of any size may cost the server."""
@@ -111,6 +114,46 @@ def test_idle_connections(
         peers.close()
         eventually(lambda: len(os.listdir(f"/proc/{server.pid}/fd")) < 50, "closed connections are let go")  # noqa: PTH208
         assert "" == server.log
+
+
+@quick_and_long(100, 5000)
+def test_idle_log_ins(tmp_path: Path, tell: Callable[[str], None], count: int) -> None:
+    """Log-ins that do nothing cost next to nothing, also when the users file changes. All end when they are revoked.
+
+    Meanwhile somebody else is served.
+    """
+    allow_files(count + 2 * ACTIVE)
+    manage(tmp_path, "user", "add", "idle")
+    manage(tmp_path, "user", "add", "other")
+    idle, other = (manage(tmp_path, "token", "create", name) for name in ("idle", "other"))
+    users = tmp_path / ".ftpd/access/users.toml"
+    limits = ("--max-connections", str(count + ACTIVE), "--max-per-source", "0")
+    with ServerProcess(tmp_path, *limits) as server, contextlib.ExitStack() as stack:
+        peers = []
+        for token in [*count * [idle], other]:
+            peers.append(stack.enter_context(server.connect()))
+            assert peers[-1].ask({"cmd": "auth", "token": token})["ok"]
+        active = peers.pop()
+        alone = watch(server, active)
+        swap(users, users.read_text() + "# the same users\n")
+        changed = watch(server, active)
+        assert "the users file was read again" in server.log
+        tell(
+            f"{count} idle log-ins: {alone[0]:.2f} s of a processor in {WATCH_S:g} s, {changed[0]:.2f} s if the users"
+            f" file changes in them; others wait at most {alone[1] * 1000:.0f} ms, then {changed[1] * 1000:.0f} ms"
+        )
+        manage(tmp_path, "token", "revoke", idle.split("_")[1])
+        assert {"unauthorized"} == {peer.farewell() for peer in peers}
+        assert active.ask({"cmd": "ls"})["ok"]
+
+
+def watch(server: ServerProcess, peer: Peer) -> tuple[float, float]:
+    """Ping for a while; give the processor time that the server took for all, and the longest wait for an answer."""
+    before, end, longest = server.cpu_s(), time.monotonic() + WATCH_S, 0.0
+    while time.monotonic() < end:
+        longest = max(longest, time_of(lambda: peer))
+        time.sleep(0.01)
+    return server.cpu_s() - before, longest
 
 
 def time_of(connect: Callable[[], Peer]) -> float:
