@@ -193,7 +193,11 @@ class Pool:
 
     def may_lend_beside(self) -> bool:
         """Tell whether one would be lent beside at once, as far as is known."""
-        return not self._spare.locked() and (bool(self._idle) or self._may_open())
+        return not self._spare.locked() and (self._most is None or self._count < self._most)
+
+    def in_use(self) -> int:
+        """Tell how many are lent."""
+        return self._count - len(self._idle)
 
     async def _take(self, *, waits: bool) -> Connection:
         while True:

@@ -309,11 +309,6 @@ class Channel:
         return tcp.bytes_acked(self.writer.get_extra_info("socket"))
 
     @property
-    def waited_s(self) -> float:
-        """For how many seconds there was something to send that the peer was not ready to take, if the kernel tells."""
-        return tcp.waited_s(self.writer.get_extra_info("socket"))
-
-    @property
     def is_far(self) -> bool:
         """Whether the path is a long one, so that it pays to have more on its way, or fewer round trips."""
         return self.rtt_s is not None and self.rtt_s > tcp.LONG_S

@@ -17,9 +17,6 @@ _BYTES_ACKED_AT = 120
 _MIN_RTT_AT = 148
 """Where `tcpi_min_rtt` is, in microseconds (since Linux 4.6)."""
 
-_RWND_LIMITED_AT = 176
-"""Where `tcpi_rwnd_limited` is, in microseconds (since Linux 4.10)."""
-
 LONG_S = 0.02
 """Round trip from which a path counts as long: networks within a city are below it, other continents far above."""
 
@@ -66,11 +63,6 @@ def rtt_of(sock: socket.socket | None) -> float | None:
 def bytes_acked(sock: socket.socket | None) -> int | None:
     """Give the bytes that the peer's machine has acknowledged so far, if the kernel tells (`tcpi_bytes_acked`)."""
     return _tcp_info(sock, "=Q", _BYTES_ACKED_AT)
-
-
-def waited_s(sock: socket.socket | None) -> float:
-    """Give for how long there was something to send that the peer did not take (`tcpi_rwnd_limited`), in all."""
-    return (_tcp_info(sock, "=Q", _RWND_LIMITED_AT) or 0) / 1e6
 
 
 def _tcp_info(sock: socket.socket | None, kind: str, place: int) -> int | None:

@@ -97,6 +97,15 @@ def test_no_folder_is_made_for_nothing(ftpc: Ftpc, caller: Caller, arguments: li
     assert [] == names_in(ftpc.folder / "new")
 
 
+@pytest.mark.parametrize("target", ["n" * 300, "new/in/" + "n" * 300], ids=["name", "path"])
+def test_a_folder_that_can_not_be_made(ftpc: Ftpc, caller: Caller, target: str) -> None:
+    """It is named, with the reason, and none of those it would have been in is left."""
+    result = caller.run("get", "a", "b", "-o", target)
+    assert (4, f"ftpc: {target}: ") == (result.status, result.err[: len(target) + 8])
+    assert "File name too long" in result.err
+    assert [] == names_in(ftpc.folder)
+
+
 def test_an_empty_folder_may_be_what_was_asked_for(ftpc: Ftpc, caller: Caller) -> None:
     """A folder into which nothing came is kept if there was nothing."""
     assert (0, ["new"]) == (caller.run("get", "-r", ".", "-o", "new/").status, names_in(ftpc.folder))

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import socket
 import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -18,17 +17,15 @@ from ftpc.progress import Item, Phase
 from ftpc.transfer import growth
 from ftpc.transfer.growth import Measured, measure, opportunity
 from ftpc.transfer.plan import Streams
-from ftpd.payload import tcp
 from ftpd.wire.limits import CHUNKS_IN_FLIGHT
 from tests.client.proxy import Line, Proxy
 from tests.client.support import MIB, Service, connected, content, soon
-from tests.peer import PATIENCE_S
 
 CHUNK = 8 * MIB
 SIZE = 24 * CHUNK + 1000
 DATA = content(SIZE)
 
-LIMITED = Measured(rate=1000, busy=1, idle=1, waited=0)
+LIMITED = Measured(rate=1000, busy=1, idle=1)
 """One processor is the limit, another has nothing to do, and what is left takes long."""
 
 Moment = Callable[[], Awaitable[object]]
@@ -45,8 +42,8 @@ class Gauge:
         patch.setattr(growth, "LOOK_S", 0.01)
         patch.setattr(growth, "measure", self._measure)
 
-    async def _measure(self, item: Item, waited_s: Callable[[], float]) -> Measured:
-        del item, waited_s
+    async def _measure(self, item: Item) -> Measured:
+        del item
         if self.said == len(self.script):
             await asyncio.Event().wait()
         moment, measured = self.script[self.said]
@@ -123,7 +120,7 @@ async def test_one_that_does_not_pay_leaves_an_upload(
     """A connection that makes an upload no faster brings what it has begun, and no more; no other is tried."""
     (folder / "a").write_bytes(DATA)
     hold(proxy.up, CHUNK)
-    gauge.script = [(proxy.up.held.wait, LIMITED), (has_brought(proxy.up, 1, 1), LIMITED._replace(rate=1099))]
+    gauge.script = [(proxy.up.held.wait, LIMITED), (has_brought(proxy.up, 1, CHUNK // 2), LIMITED._replace(rate=1099))]
     async with ftpc.connect(proxy.address, retries=0) as client:
         putting = asyncio.create_task(client.put(folder / "a"))
         await soon(lambda: gauge.said == 2, "it is measured")
@@ -141,7 +138,7 @@ async def test_one_that_does_not_pay_leaves_an_upload(
 @pytest.mark.parametrize(
     ("measured", "streams"),
     [
-        (LIMITED._replace(busy=0.5), 8),  # the line is the limit, or the disk
+        (LIMITED._replace(busy=0.5), 8),  # the line is the limit, or the disk, or the server
         (LIMITED._replace(idle=0.5), 8),
         (LIMITED._replace(rate=SIZE / 9), 8),  # it is over soon
         (LIMITED._replace(rate=0), 8),  # nothing moves at all: no more is known of the rate
@@ -164,14 +161,14 @@ async def test_no_upload_grows_without_need(
     assert 1 == proxy.accepted
 
 
-async def test_the_server_is_the_limit(proxy: Proxy, folder: Path, gauge: Gauge) -> None:
-    """An upload grows also if it is the server that is not ready to take more, however little we have to do."""
+async def test_others_count(proxy: Proxy, folder: Path, gauge: Gauge) -> None:
+    """That we are busy with several files at a time is no sign that one of them is limited."""
     (folder / "a").write_bytes(DATA)
     hold(proxy.up, CHUNK)
-    gauge.script = [(proxy.up.held.wait, LIMITED._replace(busy=0.1, waited=0.6))]
-    async with ftpc.connect(proxy.address, retries=0) as client:
+    gauge.script = [(proxy.up.held.wait, LIMITED)]
+    async with ftpc.connect(proxy.address, retries=0) as client, client._pool.lend():
         putting = asyncio.create_task(client.put(folder / "a"))
-        await has_brought(proxy.up, 1, CHUNK)()
+        await soon(lambda: gauge.said, "it is measured")
         proxy.up.go.set()
         await putting
     assert 2 == proxy.accepted
@@ -204,12 +201,12 @@ async def test_nobody_waits_for_a_connection_that_others_have(gauge: Gauge) -> N
     gauge.script += 2 * [(partial(asyncio.sleep, 0), LIMITED)]
     item = Item("a", SIZE, Phase.SENDING)
     async with asyncio.TaskGroup() as group:
-        waiting = group.create_task(opportunity(item, Streams(pool.lend_beside, 8, room.is_set)))
+        waiting = group.create_task(opportunity(item, Streams(pool.lend_beside, 8, room.is_set, lambda: 1)))
         await soon(lambda: gauge.said == 2, "it is measured")
         gauge.script.append((room.wait, LIMITED))
         assert not waiting.done()
         waiting.cancel()
-        waiting = group.create_task(opportunity(item, Streams(pool.lend_beside, 8, room.is_set)))
+        waiting = group.create_task(opportunity(item, Streams(pool.lend_beside, 8, room.is_set, lambda: 1)))
         room.set()
     assert LIMITED == waiting.result()
 
@@ -258,7 +255,11 @@ async def test_one_that_does_not_pay_leaves_a_download(proxy: Proxy, folder: Pat
     """A connection that makes a download no faster brings what it has asked for, and no more."""
     down = proxy.down
     hold(down, 3 * CHUNK + 5000)
-    gauge.script = [(partial(hold_again, down), LIMITED), (down.held.wait, LIMITED), (has_brought(down, 2, 1), LIMITED)]
+    gauge.script = [
+        (partial(hold_again, down), LIMITED),
+        (down.held.wait, LIMITED),
+        (has_brought(down, 2, CHUNK // 2), LIMITED),
+    ]
     async with ftpc.connect(proxy.address, retries=0) as client:
         getting = asyncio.create_task(client.get("a", folder / "b"))
         await soon(lambda: gauge.said == 3, "all is measured")
@@ -287,8 +288,118 @@ async def test_a_download_without_digests_stays_one_stream(
     assert DATA == (folder / "b").read_bytes()
 
 
+@pytest.mark.parametrize("streams", [2, 3])
+async def test_as_many_as_are_allowed(proxy: Proxy, folder: Path, gauge: Gauge, source: None, streams: int) -> None:
+    """A download whose stream is ended can use as many connections as any, and no more, however much each pays."""
+    down = proxy.down
+    hold(down, 3 * CHUNK + 5000)
+    rates = [LIMITED._replace(rate=2**step * 1000, busy=8, idle=8) for step in range(5)]
+    here = partial(asyncio.sleep, 0)
+    gauge.script = [
+        (partial(hold_again, down), LIMITED),
+        (down.held.wait, rates[0]),
+        *((here, rate) for rate in rates[1:]),
+    ]
+    async with ftpc.connect(proxy.address, streams=streams, retries=0) as client:
+        getting = asyncio.create_task(client.get("a", folder / "b"))
+        await soon(lambda: gauge.said == len(gauge.script), "all is measured")
+        down.go.set()
+        await getting
+    assert 1 + streams == proxy.accepted
+    assert DATA == (folder / "b").read_bytes()
+
+
+async def test_a_download_that_can_not_have_another_connection(
+    service: Service, proxy: Proxy, folder: Path, gauge: Gauge, source: None
+) -> None:
+    """Where the server takes one only, the stream is not ended for nothing."""
+    await service.stop()
+    await service.start(max_per_source=1)
+    hold(proxy.down, 3 * CHUNK + 5000)
+    gauge.script = [(proxy.down.held.wait, LIMITED)]
+    async with ftpc.connect(proxy.address, retries=0) as client:
+        getting = asyncio.create_task(client.get("a", folder / "b"))
+        await soon(lambda: client._pool.is_crowded, "the other one is turned away")
+        proxy.down.go.set()
+        await getting
+    assert 2 == proxy.accepted
+    assert DATA == (folder / "b").read_bytes()
+    assert proxy.down.count < SIZE + 20_000
+
+
+async def test_a_download_of_what_is_gone(
+    service: Service, proxy: Proxy, folder: Path, gauge: Gauge, source: None
+) -> None:
+    """What has lost its name meanwhile, or has another content, comes as one stream to its end."""
+    hold(proxy.down, 3 * CHUNK + 5000)
+    gauge.script = [(proxy.down.held.wait, LIMITED)]
+    async with ftpc.connect(proxy.address, retries=0) as client:
+        getting = asyncio.create_task(client.get("a", folder / "b"))
+        await proxy.down.held.wait()
+        (service.root / "a").unlink()
+        await soon(lambda: client._pool._idle, "another connection has asked")
+        proxy.down.go.set()
+        await getting
+    assert 2 == proxy.accepted
+    assert DATA == (folder / "b").read_bytes()
+
+
+@pytest.mark.parametrize("verb", ["put", "get"])
+async def test_another_connection_that_is_not_to_be_trusted(
+    proxy: Proxy, folder: Path, gauge: Gauge, source: None, verb: str
+) -> None:
+    """What is wrong with a connection that is only tried does not end what goes on without it."""
+    line = proxy.up if verb == "put" else proxy.down
+    hold(line, CHUNK)
+    gauge.script = [(line.held.wait, LIMITED)]
+    async with ftpc.connect(proxy.address, retries=0) as client:
+        moving = asyncio.create_task(client.put(folder / "source", "b") if verb == "put" else client.get("a", folder))
+        await line.held.wait()
+        refused = asyncio.Event()
+
+        async def refuse() -> Connection:
+            refused.set()
+            raise ftpc.TrustError("this is not the server")
+
+        client._pool._connect = refuse
+        await refused.wait()
+        line.go.set()
+        await moving
+    assert 1 == proxy.accepted
+
+
+async def test_damage_before_a_download_grows(proxy: Proxy, folder: Path, gauge: Gauge, source: None) -> None:
+    """A chunk that came damaged in the stream is fetched again, and counts as repaired."""
+    down = proxy.down
+    down.flip_at = CHUNK // 2
+    hold(down, 3 * CHUNK + 5000)
+    gauge.script = [(partial(hold_again, down), LIMITED), (down.held.wait, LIMITED._replace(idle=0))]
+    async with ftpc.connect(proxy.address, retries=0) as client:
+        getting = asyncio.create_task(client.get("a", folder / "b"))
+        await soon(lambda: gauge.said == 2, "all is measured")
+        down.go.set()
+        result = await getting
+    assert DATA == (folder / "b").read_bytes()
+    assert (1, 0) == (result.repaired, result.resumed)
+
+
+async def test_a_break_after_a_download_has_grown(proxy: Proxy, folder: Path, gauge: Gauge, source: None) -> None:
+    """That the stream was ended is no break, but a break behind it is one: what is here then was gone on with."""
+    down = proxy.down
+    hold(down, 3 * CHUNK + 5000)
+    gauge.script = [(partial(hold_again, down), LIMITED), (down.held.wait, LIMITED._replace(idle=0))]
+    async with ftpc.connect(proxy.address, retries=5) as client:
+        getting = asyncio.create_task(client.get("a", folder / "b"))
+        await soon(lambda: gauge.said == 2, "all is measured")
+        proxy.cut()
+        result = await getting
+    assert DATA == (folder / "b").read_bytes()
+    assert result.resumed >= CHUNK
+    assert not result.restarted
+
+
 async def test_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is seen what we do, what others could do, and how fast it goes; no processor is free that nobody tells of."""
+    """It is seen what we do and how fast it goes; no processor is free that nobody tells of; little is left alone."""
     monkeypatch.setattr(growth, "LOOK_S", 0.2)
     item, over = Item("a", SIZE, Phase.SENDING), threading.Event()
 
@@ -298,17 +409,18 @@ async def test_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
     thread = threading.Thread(target=work)
     thread.start()
-    measured = await measure(item, growth.no_wait)
+    measured = await measure(item)
     monkeypatch.setattr(growth, "PROC_STAT", Path("/nowhere"))
-    untold = await measure(item, growth.no_wait)
+    untold = await measure(item)
     over.set()
     thread.join()
+    assert measured is not None
+    assert untold is not None
     assert measured.rate > 0
     assert measured.busy > 0
     assert untold.idle <= 0
     assert untold.busy > 0
-    assert not untold.may_gain(10**15, 1)
-    assert 0 == measured.waited
+    assert await measure(Item("a", CHUNK, Phase.SENDING)) is None
 
 
 @pytest.mark.parametrize(
@@ -321,26 +433,10 @@ async def test_processors_that_have_nothing_to_do(
     monkeypatch.setattr(growth, "LOOK_S", 0.01)
     monkeypatch.setattr(growth, "PROC_STAT", tmp_path / "stat")
     (tmp_path / "stat").write_text("cpu  9 9 9 100 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\n")
-    measuring = asyncio.create_task(measure(Item("a", SIZE, Phase.SENDING), growth.no_wait))
+    measuring = asyncio.create_task(measure(Item("a", SIZE, Phase.SENDING)))
     await asyncio.sleep(0)
     (tmp_path / "stat").write_text(f"cpu  {later} 0 0 0 0 0\n")
     measured = await measuring
+    assert measured is not None
     most = len(os.sched_getaffinity(0)) - measured.busy
     assert measured.idle == (most if is_free else 0)
-
-
-def test_waiting_for_a_peer_is_seen() -> None:
-    """The kernel tells for how long a peer has not taken what was to be sent to him; no other waiting counts."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        with socket.create_connection(listener.getsockname(), PATIENCE_S) as sock, listener.accept()[0] as peer:
-            for _ in range(2000):
-                sock.sendall(b"ping")
-                peer.sendall(peer.recv(4))
-                assert sock.recv(4)
-            assert 0 == tcp.waited_s(sock)
-            sock.settimeout(0.05)
-            with pytest.raises(TimeoutError):
-                sock.sendall(bytes(2**26))
-            assert tcp.waited_s(sock) > 0
-            assert peer.recv(1)

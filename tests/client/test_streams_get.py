@@ -11,7 +11,7 @@ from ftpc.transfer.download import Download
 from ftpd.payload import tcp
 from ftpd.payload.journal import Journal
 from tests.client.proxy import Proxy
-from tests.client.support import MIB, Recorder, Service, connected, content, hidden
+from tests.client.support import MIB, PATIENCE_S, Recorder, Service, connected, content, hidden
 
 CHUNK = 8 * MIB
 SIZE = 9 * CHUNK + 1000
@@ -80,6 +80,15 @@ async def test_a_file_of_which_the_server_knows_nothing(service: Service, proxy:
     async with connected(proxy.address) as client:
         await client.get("a", folder / "b")
     assert 1 == proxy.accepted
+    assert content(SIZE) == (folder / "b").read_bytes()
+
+
+@pytest.mark.usefixtures("far")
+async def test_nobody_waits_for_what_is_not_needed(proxy: Proxy, folder: Path, source: None) -> None:
+    """A download is over when all is here, also if another connection that it wanted is still used by other files."""
+    async with ftpc.connect(proxy.address, streams=2) as client, client._pool.lend_beside():
+        async with asyncio.timeout(PATIENCE_S):
+            await client.get("a", folder / "b")
     assert content(SIZE) == (folder / "b").read_bytes()
 
 

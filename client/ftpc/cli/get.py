@@ -255,7 +255,7 @@ def _refuse_file(folder: Path) -> None:
 def _make_folder(folder: Path) -> list[Path]:
     """Make a folder where it is missing; give those that were missing, the innermost first."""
     _refuse_file(folder)
-    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    missing = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
@@ -266,6 +266,6 @@ def _make_folder(folder: Path) -> list[Path]:
 
 def _remove_empty(folders: list[Path]) -> None:
     """Remove folders that were made for nothing."""
-    with contextlib.suppress(OSError):
-        for folder in folders:
+    for folder in folders:
+        with contextlib.suppress(OSError):
             folder.rmdir()

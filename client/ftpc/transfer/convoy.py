@@ -40,6 +40,8 @@ class Convoy:
         self._take = take
         self._expected = 0
         """Connections that are still being opened. A chunk is kept for each until the first chunk is here."""
+        self._waiting = set[asyncio.Task[None]]()
+        """What need not be waited for when the first connection has nothing left to ask for."""
 
     async def run(self, connection: Connection, streams: Streams, item: Item) -> None:
         """Fetch all over this connection and some more: all at once on a long path, else as many as are seen to pay.
@@ -52,30 +54,35 @@ class Convoy:
         with errors_of_a_group():
             async with asyncio.TaskGroup() as group:
 
-                def start(enough: asyncio.Event) -> None:
+                def start(enough: asyncio.Event | None) -> None:
                     self._expected += 1
-                    group.create_task(self._bring_beside(streams, enough))
+                    self._waiting.add(group.create_task(self._bring_beside(streams, enough)))
 
-                growing = None
                 if connection.channel.is_far:
                     for _ in range(1, min(streams.most, len(self._left))):
-                        start(asyncio.Event())
+                        start(None)
                 else:
-                    growing = group.create_task(grow(item, streams, start))
+                    self._waiting.add(group.create_task(grow(item, streams, start)))
                 await self._bring(connection)
-                if growing is not None:
-                    growing.cancel()
+                for task in self._waiting:  # for a connection that others may have for long
+                    task.cancel()
             await self._bring(connection)  # what others have given back since
 
-    async def _bring_beside(self, streams: Streams, enough: asyncio.Event) -> None:
+    async def _bring_beside(self, streams: Streams, enough: asyncio.Event | None) -> None:
+        """Fetch over another connection, as long as there is something, or until it is enough: then it is a trial."""
+        task, has_begun = asyncio.current_task(), False
+        assert task is not None
         try:
             async with streams.lend() as connection:
+                self._waiting.discard(task)
                 self._expected -= 1
+                has_begun = True
                 await self._bring(connection, enough)
         except FtpcError as exc:
             # What was refused here is asked for again over the connection that stays, which can go on after a refusal.
             # If this one ended the group, that one would be cut in the middle of a reply.
-            if not isinstance(exc, RefusedError) and not is_temporary(exc):
+            is_harmless = isinstance(exc, RefusedError) or is_temporary(exc) or (enough is not None and not has_begun)
+            if not is_harmless:
                 raise
 
     async def _bring(self, connection: Connection, enough: asyncio.Event | None = None) -> None:

@@ -2,16 +2,18 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from ftpc.connection import Connection
 from ftpc.download_job import DownloadJob
-from ftpc.errors import DamagedError, GarbledError, IntegrityError, RefusedError
+from ftpc.errors import DamagedError, FtpcError, GarbledError, IntegrityError, RefusedError
 from ftpc.progress import Item, Progress
 from ftpc.transfer.compare import read_tree
 from ftpc.transfer.convoy import Convoy
 from ftpc.transfer.growth import opportunity
 from ftpc.transfer.plan import Streams
+from ftpc.transfer.tasks import errors_of_a_group
 from ftpd.payload.direct import Stretch
 from ftpd.payload.files import FileSink
 from ftpd.payload.receive import PayloadReader
@@ -59,9 +61,10 @@ async def download(connection: Connection, request: Get, sink: Sink, shown: Show
     content, expected = await _ask(connection, request)
     shown.start(0, content.length)
 
-    def take(index: int, leaf: bytes) -> None:
+    def take(index: int, leaf: bytes) -> bool:
         if expected and leaf != _leaf(expected, index):
             raise _damaged(request.filename, index, content.chunk_size)
+        return True
 
     tree = await _receive(connection, content, sink, 0, shown, take)
     if not expected:
@@ -69,8 +72,8 @@ async def download(connection: Connection, request: Get, sink: Sink, shown: Show
     return content
 
 
-class _PaysError(Exception):
-    """More than one connection may pay."""
+class _GivenUpError(Exception):
+    """A stream was ended because more than one connection may pay."""
 
 
 class Download:
@@ -80,15 +83,19 @@ class Download:
         """With `streams` it may come over several connections."""
         self._name = name
         self._pays = asyncio.Event()
-        """Set when it has been seen, on a short path, that more than one may pay."""
+        """Set when more than one may pay, and another one is there that knows the same file."""
+        self._is_given_up = False
+        """Whether the stream was given up for that, and it has not gone on since."""
         self._streams = streams
         self._sink = sink
         self._job = job
         self._shown = shown
         self._tries: dict[int, int] = {}
 
-    async def run(self, connection: Connection) -> Content:
+    async def run(self, connection: Connection) -> Content | None:
         """Fetch what is missing. When this returns, all of it is written and verified. Cancelling is safe.
+
+        Returns None if this connection was given up because more than one may pay: then go on over another.
 
         Raises:
             DamagedError: what arrives is not what the server has announced, again and again.
@@ -96,11 +103,9 @@ class Download:
         """
         try:
             return await self._run(connection)
-        except _PaysError:
-            connection.channel.abort()  # the rest of the stream is still to come
-        assert self._streams is not None
-        async with self._streams.lend() as other:
-            return await self._run(other)
+        except _GivenUpError:
+            self._is_given_up = True
+            return None
 
     async def _run(self, connection: Connection) -> Content:
         job = self._job
@@ -131,8 +136,8 @@ class Download:
             job.begin(tree.size, tree.chunk_size, tree.root)
         if status.filesize == job.size and status.root == (job.root or status.root):
             job.root = status.root
-            if not self._pays.is_set():  # which is no break
-                item.resumed = job.done
+            item.resumed = item.resumed if self._is_given_up else job.done
+            self._is_given_up = False
             self._shown.start(job.done, job.size)
             try:
                 return await self._fetch_missing(connection, in_parts=in_parts)
@@ -165,28 +170,38 @@ class Download:
         """Fetch chunks, or the whole file if nothing is known of it yet."""
         request = Get(filename=self._name) if chunks is None else self._get(chunks)
         await connection.send(request)
-        if self._streams is None or self._pays.is_set():
+        if self._streams is None or self._streams.most == 1 or self._pays.is_set() or connection.channel.is_far:
             return await self._take(connection, chunks, request)
-        watching = asyncio.create_task(self._watch(self._streams))
-        try:
-            return await self._take(connection, chunks, request, is_watched=True)
-        finally:
-            watching.cancel()
+        with errors_of_a_group():
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(self._watch(self._streams))
+                content = await self._take(connection, chunks, request, self._pays.is_set)
+                watching.cancel()
+        return content
 
     async def _watch(self, streams: Streams) -> None:
+        """Wait until more than one connection may pay, and make sure that there is another one before this is given up.
+
+        Without a root no part of the file could be proven.
+        """
         await opportunity(self._shown.item, streams)
-        if self._job.root is not None:  # without it no part can be proven
-            self._pays.set()
+        if self._job.root is None:
+            return
+        with suppress(FtpcError):
+            async with streams.lend() as other, other.patience():
+                status = await other.ask(Stat(filename=self._name), Status)
+            if status.root == self._job.root:
+                self._pays.set()
 
     async def _take(
-        self, connection: Connection, chunks: range | None, request: Get, *, is_watched: bool = False
+        self, connection: Connection, chunks: range | None, request: Get, is_over: Callable[[], bool] = bool
     ) -> Content:
         """Take what was asked for.
 
         Raises:
-            _PaysError: it is watched, and was ended between two chunks.
+            _GivenUpError: as `_receive`.
         """
-        job, damaged = self._job, list[int]()
+        job, item = self._job, self._shown.item
         content, expected = await _hear(connection, request)
         if chunks is None:
             job.begin(content.filesize, content.chunk_size, content.root)
@@ -195,18 +210,15 @@ class Download:
             raise GarbledError(f"{self._name}: the server says that it is the same file, and that it is not")
         first = content.offset // content.chunk_size
 
-        def take(index: int, leaf: bytes) -> None:
+        def take(index: int, leaf: bytes) -> bool:
             if expected and leaf != _leaf(expected, index):
-                damaged.append(first + index)
+                self._count(first + index)
+                self._shown.set(item.done - size_of_chunk(job.size, job.chunk_size, first + index))
             else:
                 job.note(first + index, leaf)
-            if is_watched and self._pays.is_set():
-                raise _PaysError
+            return not is_over()
 
         await _receive(connection, content, self._sink, content.offset, self._shown, take)
-        for index in damaged:
-            self._count(index)
-            self._shown.set(self._shown.item.done - size_of_chunk(job.size, job.chunk_size, index))
         if not expected:
             try:
                 await _check_trailer(connection, self._name, job.tree)
@@ -247,9 +259,13 @@ async def _hear(connection: Connection, request: Get) -> tuple[Content, bytes]:
 
 
 async def _receive(
-    connection: Connection, content: Content, sink: Sink, place: int, shown: Shown, take: Callable[[int, bytes], None]
+    connection: Connection, content: Content, sink: Sink, place: int, shown: Shown, take: Callable[[int, bytes], bool]
 ) -> Tree:
-    """Write payload to the sink, from `place` on. Each chunk that is complete is taken note of, with its leaf."""
+    """Write payload to the sink, from `place` on. Each chunk that is complete is given to `take`, with its leaf.
+
+    Raises:
+        _GivenUpError: `take` does not want more.
+    """
     hasher, taken = TreeHasher(content.chunk_size), 0
     # Decrypting takes about as long as hashing and writing, and is best done where they are. Else the event loop, which
     # has nothing to do but to receive, does so while a thread hashes and writes.
@@ -268,9 +284,12 @@ async def _receive(
             place += count
             shown.item.moved += count
             shown.set(shown.item.done + count)
+            goes_on = True
             for leaf in hasher.leaves_from(taken):
-                take(taken, leaf)
+                goes_on = take(taken, leaf)
                 taken += 1
+            if not goes_on:
+                raise _GivenUpError
         tree = hasher.finish()
         take(taken, tree.leaf(taken))
     except BaseException:

@@ -14,7 +14,7 @@ from ftpc.results import GetResult
 from ftpc.transfer.compare import ask_for_tree, compare
 from ftpc.transfer.download import Download, Shown, download
 from ftpc.transfer.here import make_durable
-from ftpc.transfer.plan import Streams
+from ftpc.transfer.plan import streams_of
 from ftpc.transfer.retry import persist
 from ftpd.wire.limits import SMALL_FILE
 from ftpd.wire.replies import Content, Status
@@ -66,7 +66,7 @@ async def _persist(pool: Pool, partial: Partial, memory: Memory, view: Shown, *,
     options = {"preserve": preserve, "share": memory.is_share}
     job = await open_job(memory.folder, task, partial, pool.workers, options)
     item.restarted = item.lost = job.was_lost
-    run = Download(name, partial, job, view, Streams(pool.lend_beside, pool.streams, pool.may_lend_beside)).run
+    run = Download(name, partial, job, view, streams_of(pool)).run
 
     is_other = bool(job.leaves)
 
@@ -78,8 +78,10 @@ async def _persist(pool: Pool, partial: Partial, memory: Memory, view: Shown, *,
                     return same
             is_other = True
         # Perhaps over another one: to read what is here may have taken longer than the server waits for a request.
-        async with pool.lend() as connection:
-            return await run(connection)
+        while True:
+            async with pool.lend() as connection:
+                if (content := await run(connection)) is not None:
+                    return content
 
     done = False
     try:

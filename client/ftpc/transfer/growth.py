@@ -1,8 +1,11 @@
 """More connections for a file on a short path: tried where a processor is the limit, kept where they pay.
 
 There one connection moves what one thread does on either side: it hashes, copies and encrypts. Where that is the limit
-and other processors have nothing to do, one more connection brings a thread of its own, here and there. Whether that
-pays can not be known beforehand, as the next limit may be the disk or the other side: so it is tried and measured.
+here, and other processors have nothing to do, one more connection brings a thread of its own. Whether that pays can not
+be known beforehand, as the next limit may be the disk or the other side: so it is tried and measured.
+
+That the other side is the limit is no reason to try: it may be a limit on the rate, of which one more connection would
+take a larger share from others.
 """
 
 import asyncio
@@ -31,9 +34,6 @@ WORTH_SIZE = 128 * MIB
 BUSY = 0.75
 """Processors that we use for each connection, from which they count as the limit."""
 
-WAITED = 0.5
-"""Share of the time in which the server was not ready to take more, from which it counts as the limit."""
-
 IDLE = 0.9
 """Processors that must have nothing to do, so that one more connection does not take from those that there are."""
 
@@ -42,7 +42,7 @@ GAIN = 1.1
 
 PROC_STAT = Path("/proc/stat")
 
-Starter = Callable[[asyncio.Event], None]
+Starter = Callable[[asyncio.Event | None], None]
 """Begins to use one more connection, until there is nothing left or the event is set."""
 
 
@@ -50,67 +50,56 @@ class Measured(NamedTuple):
     """What happened during a while."""
 
     rate: float
-    """Bytes per second."""
+    """Bytes per second, of one file."""
     busy: float
-    """Processors that this process used."""
+    """Processors that this process used, for all files."""
     idle: float
     """Processors that it could have used as well, for nobody did."""
-    waited: float
-    """Share of the time in which the server was not ready to take more of what was sent."""
-
-    def may_gain(self, left: int, count: int) -> bool:
-        """Tell whether one more connection than `count` may help with so many bytes that are left."""
-        is_limited = self.busy >= BUSY * count or self.waited >= WAITED
-        return is_limited and self.idle >= IDLE and left > WORTH_S * self.rate > 0
 
 
-def no_wait() -> float:
-    """Say that a connection has never waited for the server to take more: nothing is sent."""
-    return 0.0
-
-
-async def opportunity(
-    item: Item,
-    streams: Streams,
-    count: int = 1,
-    waited_s: Callable[[], float] = no_wait,
-    measured: Measured | None = None,
-) -> Measured:
-    """Wait until one more connection than `count` may pay, by what was measured last. Gives that."""
-    while measured is None or not (streams.may_lend() and measured.may_gain((item.total or 0) - item.done, count)):
-        measured = await measure(item, waited_s)
+async def opportunity(item: Item, streams: Streams) -> Measured:
+    """Wait until one more connection may pay. Gives what was measured until then."""
+    while (measured := await measure(item)) is None or not _may_gain(measured, item, streams):
+        pass
     return measured
 
 
-async def grow(item: Item, streams: Streams, start: Starter, waited_s: Callable[[], float] = no_wait) -> None:
-    """Start one more connection after the other, up to the limit, until one does not pay: that one is let go.
-
-    `waited_s` tells for how many seconds the first connection has waited for the server to take more, in all.
-    """
-    measured = None
-    for count in range(1, streams.most):
-        before = await opportunity(item, streams, count, waited_s, measured)
+async def grow(item: Item, streams: Streams, start: Starter) -> None:
+    """Start one more connection after the other, until one does not pay: that one is let go."""
+    before = await opportunity(item, streams)
+    while True:
         enough = asyncio.Event()
         start(enough)
         await asyncio.sleep(SETTLE_S)
-        measured = await measure(item, waited_s)
-        if measured.rate < GAIN * before.rate:
+        after = await measure(item)
+        if after is None:  # it is nearly over
+            return
+        if after.rate < GAIN * before.rate:
             enough.set()
             return
+        before = after if _may_gain(after, item, streams) else await opportunity(item, streams)
 
 
-async def measure(item: Item, waited_s: Callable[[], float]) -> Measured:
+async def measure(item: Item) -> Measured | None:
     """Look at what happens for a while; at nothing if there is little left."""
-    if (item.total or 0) - item.done < WORTH_SIZE:
+    if _left(item) < WORTH_SIZE:
         await asyncio.sleep(LOOK_S)
-        return Measured(0, 0, 0, 0)
-    moved, waited = item.moved, waited_s()
-    used, idle, began = time.process_time(), _idle_s(), time.monotonic()
+        return None
+    moved, used, idle, began = item.moved, time.process_time(), _idle_s(), time.monotonic()
     await asyncio.sleep(LOOK_S)
     took = time.monotonic() - began
     busy = (time.process_time() - used) / took
-    free = min((_idle_s() - idle) / took, _processors() - busy)
-    return Measured((item.moved - moved) / took, busy, free, (waited_s() - waited) / took)
+    return Measured((item.moved - moved) / took, busy, min((_idle_s() - idle) / took, _processors() - busy))
+
+
+def _may_gain(measured: Measured, item: Item, streams: Streams) -> bool:
+    """Tell whether one more connection may help with what is left."""
+    is_limited = measured.busy >= BUSY * streams.in_use() and measured.idle >= IDLE
+    return is_limited and _left(item) > WORTH_S * measured.rate > 0 and streams.may_lend()
+
+
+def _left(item: Item) -> int:
+    return (item.total or 0) - item.done
 
 
 def _idle_s() -> float:

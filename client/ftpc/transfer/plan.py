@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
 from ftpc.connection import Connection
+from ftpc.pool import Pool
 from ftpd.wire.terms import IfExists
 
 
@@ -15,7 +16,14 @@ class Streams(NamedTuple):
     most: int
     """For one file, the first included."""
     may_lend: Callable[[], bool]
-    """Tells whether one would be lent at once."""
+    """Tells whether one would be lent at once, as far as is known."""
+    in_use: Callable[[], int]
+    """Tells how many there are that move something, of all files."""
+
+
+def streams_of(pool: Pool) -> Streams:
+    """Give a file what the pool has beside the connection of each."""
+    return Streams(pool.lend_beside, pool.streams, pool.may_lend_beside, pool.in_use)
 
 
 class Plan(NamedTuple):

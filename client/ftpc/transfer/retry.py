@@ -48,7 +48,9 @@ async def persist(attempt: Callable[[], Awaitable[T]], retries: int, item: Item,
         except TurnedAwayError:
             continue  # nothing was tried: the next connection is one of those that go on
         except FtpcError as exc:
-            has_met = has_met or isinstance(exc, GarbledError) or not isinstance(exc, (ConnectError, ProtocolError))
+            has_met |= (
+                item.moved > 0 or isinstance(exc, GarbledError) or not isinstance(exc, (ConnectError, ProtocolError))
+            )
             if not has_met or not is_temporary(exc):
                 raise
             if item.done > most:

@@ -19,7 +19,7 @@ from ftpc.errors import ChangedError, FtpcError, RefusedError
 from ftpc.files import LocalSource
 from ftpc.progress import Phase
 from ftpc.transfer.flight import Cargo, Flight, confirming
-from ftpc.transfer.growth import grow
+from ftpc.transfer.growth import Starter, grow
 from ftpc.transfer.plan import Streams
 from ftpc.transfer.retry import is_temporary
 from ftpc.transfer.tasks import errors_of_a_group
@@ -75,7 +75,7 @@ class Shipment:
         self.is_far = connection.channel.is_far
         guests: list[asyncio.Task[None]] = []
 
-        def start(enough: asyncio.Event) -> None:
+        def start(enough: asyncio.Event | None) -> None:
             assert streams is not None
             guests.append(group.create_task(self._join(streams, enough)))
 
@@ -83,13 +83,16 @@ class Shipment:
             async with asyncio.TaskGroup() as group:
                 if streams is not None and self.is_far:
                     for _ in range(1, min(streams.most, chunk_count(self._source.size, MIN_CHUNK))):
-                        start(asyncio.Event())
-                elif streams is not None:
-                    waited_s = partial(getattr, connection.channel, "waited_s")
-                    guests.append(group.create_task(grow(self._cargo.item, streams, start, waited_s)))
+                        start(None)
+                elif streams is not None and streams.most > 1:
+                    guests.append(group.create_task(self._grow(streams, start)))
                 yield
                 for guest in guests:
                     guest.cancel()
+
+    async def _grow(self, streams: Streams, start: Starter) -> None:
+        await self._lease  # nobody can join without it
+        await grow(self._cargo.item, streams, start)
 
     async def send(self, connection: Connection) -> None:
         """Send all chunks over one connection, and wait until they are confirmed."""
@@ -132,26 +135,30 @@ class Shipment:
             self._source.check_unchanged()
         return None
 
-    async def _join(self, streams: Streams, enough: asyncio.Event) -> None:
-        """Bring chunks over another connection, until all are there, it is enough, or it is lost.
+    async def _join(self, streams: Streams, enough: asyncio.Event | None) -> None:
+        """Bring chunks over another connection, until all are there or it is lost; or it is enough: then it is a trial.
 
         Raises:
             FtpcError: something that is not about this connection.
         """
+        is_trial = enough is not None
         try:
             async with streams.lend() as connection:
+                if is_trial:
+                    await connection.greet()
+                    is_trial = False
                 lease = await self._lease
-                if self._cargo.has_left and not enough.is_set():
+                if self._cargo.has_left and not (enough is not None and enough.is_set()):
                     await connection.send(Join(upload=self._job.upload or "", lease=lease))
                     await self._bring(connection, enough)
         except FtpcError as exc:
             is_ours = isinstance(exc, RefusedError) and exc.code in {ErrorCode.LEASE_LOST, ErrorCode.UNKNOWN_UPLOAD}
-            if not is_ours and not is_temporary(exc):
+            if not is_trial and not is_ours and not is_temporary(exc):
                 raise
 
-    async def _bring(self, connection: Connection, enough: asyncio.Event) -> None:
+    async def _bring(self, connection: Connection, enough: asyncio.Event | None) -> None:
         is_joining = True
-        while is_joining or not (self._cargo.is_confirmed or enough.is_set()):
+        while is_joining or not (self._cargo.is_confirmed or (enough is not None and enough.is_set())):
             flight = Flight(connection, self._cargo, enough, is_joining=is_joining)
             async with confirming(flight, connection):
                 await self._send_left(connection, flight)
