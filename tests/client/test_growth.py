@@ -327,16 +327,22 @@ async def test_a_download_that_can_not_have_another_connection(
     assert proxy.down.count < SIZE + 20_000
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
 async def test_a_download_of_what_is_gone(
-    service: Service, proxy: Proxy, folder: Path, gauge: Gauge, source: None
+    service: Service, proxy: Proxy, folder: Path, gauge: Gauge, source: None, *, is_replaced: bool
 ) -> None:
     """What has lost its name meanwhile, or has another content, comes as one stream to its end."""
     hold(proxy.down, 3 * CHUNK + 5000)
-    gauge.script = [(proxy.down.held.wait, LIMITED)]
-    async with ftpc.connect(proxy.address, retries=0) as client:
+    is_gone = asyncio.Event()
+    gauge.script = [(is_gone.wait, LIMITED)]
+    async with ftpc.connect(proxy.address, retries=0) as client, connected(service.address) as other:
         getting = asyncio.create_task(client.get("a", folder / "b"))
         await proxy.down.held.wait()
         (service.root / "a").unlink()
+        if is_replaced:
+            (folder / "source").write_bytes(DATA[::-1])
+            await other.put(folder / "source", "a")
+        is_gone.set()
         await soon(lambda: client._pool._idle, "another connection has asked")
         proxy.down.go.set()
         await getting
@@ -344,28 +350,30 @@ async def test_a_download_of_what_is_gone(
     assert DATA == (folder / "b").read_bytes()
 
 
-@pytest.mark.parametrize("verb", ["put", "get"])
+@pytest.mark.parametrize("what", ["put", "get", "get in parts"])
 async def test_another_connection_that_is_not_to_be_trusted(
-    proxy: Proxy, folder: Path, gauge: Gauge, source: None, verb: str
+    proxy: Proxy, folder: Path, gauge: Gauge, source: None, what: str
 ) -> None:
     """What is wrong with a connection that is only tried does not end what goes on without it."""
-    line = proxy.up if verb == "put" else proxy.down
-    hold(line, CHUNK)
-    gauge.script = [(line.held.wait, LIMITED)]
-    async with ftpc.connect(proxy.address, retries=0) as client:
-        moving = asyncio.create_task(client.put(folder / "source", "b") if verb == "put" else client.get("a", folder))
+    line, refused = proxy.up if what == "put" else proxy.down, asyncio.Event()
+    hold(line, 3 * CHUNK + 5000)
+
+    async def refuse() -> Connection:
+        refused.set()
+        raise ftpc.TrustError("this is not the server")
+
+    async def refuse_others() -> None:
         await line.held.wait()
-        refused = asyncio.Event()
-
-        async def refuse() -> Connection:
-            refused.set()
-            raise ftpc.TrustError("this is not the server")
-
         client._pool._connect = refuse
+
+    in_parts = [(partial(hold_again, line), LIMITED)] if what == "get in parts" else []
+    gauge.script = [*in_parts, (refuse_others, LIMITED)]
+    async with ftpc.connect(proxy.address, retries=0) as client:
+        moving = asyncio.create_task(client.put(folder / "source", "b") if what == "put" else client.get("a", folder))
         await refused.wait()
         line.go.set()
         await moving
-    assert 1 == proxy.accepted
+    assert 1 + len(in_parts) == proxy.accepted
 
 
 async def test_damage_before_a_download_grows(proxy: Proxy, folder: Path, gauge: Gauge, source: None) -> None:
