@@ -3,37 +3,21 @@
 What only transfers need is imported by the first transfer, so that asking a question starts fast.
 """
 
-import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING
 
-from ftpc.address import IS_ADDRESS, Address, parse_address
+from ftpc.address import Address, parse_address
 from ftpc.connection import CONNECT_S, RETRIES, STALL_S, STREAMS, Connection, Patience
 from ftpc.errors import LocalFileError, RemoteNameError
-from ftpc.listing import Listing
 from ftpc.pool import Pool
 from ftpc.progress import SMALL_FILES, Contents, Item, NoProgress, Parts, Phase, Progress, shown
+from ftpc.questions import Questions
 from ftpc.results import GetResult, Objection, PutResult, TreeFile, TreeResult
-from ftpd.wire.paths import BadPathError, RemotePath
-from ftpd.wire.replies import (
-    Begun,
-    Checksum,
-    Disk,
-    Done,
-    Greeting,
-    Identity,
-    Pong,
-    Reply,
-    Shared,
-    SharedPath,
-    SharePage,
-    Status,
-)
-from ftpd.wire.requests import Abort, Begin, Df, Get, ListShares, Md5, Ping, Request, Share, Stat, Sum, Unshare, Whoami
-from ftpd.wire.terms import Algorithm, IfExists
+from ftpd.wire.replies import Begun, Done
+from ftpd.wire.requests import Abort, Begin, Get
+from ftpd.wire.terms import IfExists
 
 if TYPE_CHECKING:
     from ftpc.credentials import Credentials
@@ -44,10 +28,8 @@ CONNECTIONS = 4
 """Transfers at the same time: what fills a path with a long round trip (measured by others: 4 streams reach the ceiling
 of a 138 ms path, 16 are worse) without crowding out everybody else."""
 
-R = TypeVar("R", bound=Reply)
 
-
-class Client:
+class Client(Questions):
     """A server, as a client sees it. Use it with `async with`, from one event loop.
 
     Any number of coroutines may use one client; at most `connections` of them have a connection at the same time.
@@ -66,29 +48,13 @@ class Client:
         credentials: "Credentials | None" = None,
         notice: Callable[[str], object] = lambda _: None,
     ) -> None:
-        self.address = address
         self._trust = trust
         self._credentials = credentials
         self._patience = patience or Patience()
+        super().__init__(address, Pool(self._open, connections, streams, self._patience.retries, notice))
         self._jobs = jobs
         self.unfinished: set[Task] = set()
         """What it was asked to move and has not; whether any of it is remembered stands in the folder of jobs."""
-        self._pool = Pool(self._open, connections, streams, self._patience.retries, notice)
-
-    def __repr__(self) -> str:
-        return f"<Client {self.address} {self._pool!r}>"
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connections. Transfers must be over."""
-        await self._pool.close()
 
     async def put(
         self,
@@ -411,98 +377,6 @@ class Client:
         async with shown(tally.item, progress):
             return await download.run()
 
-    def ls(self, folder: str = "", *, long: bool = False) -> "Listing":
-        """List a folder: `async for entry in client.ls()`. With `long`, entries have size, time and mode."""
-        return Listing(self._pool, self.remote_folder(folder), long=long)
-
-    async def whoami(self) -> Identity:
-        """Tell who is logged in, and what he may do."""
-        return await self._ask(Whoami(), Identity)
-
-    async def share(
-        self,
-        remote: str,
-        *,
-        upload: bool = False,
-        expires_s: int = 7 * 24 * 3600,
-        count: int | None = None,
-        label: str = "",
-    ) -> Shared:
-        """Make a token with which somebody else can have a file or folder; with `upload`, bring new files to it."""
-        path = self.remote_folder(remote)
-        return await self._ask(Share(path=path, upload=upload, expires=expires_s, count=count, label=label), Shared)
-
-    async def shares(self) -> list[SharedPath]:
-        """List the shares that hold at this moment."""
-        page = await self._ask(ListShares(), SharePage)
-        found = list(page.shares)
-        while page.more and page.shares:
-            page = await self._ask(ListShares(after=found[-1].share), SharePage)
-            found += page.shares
-        return found
-
-    async def unshare(self, share: str) -> None:
-        """Make a share invalid, by its id."""
-        await self._ask(Unshare(share=share), Done)
-
-    async def df(self) -> Disk:
-        """Tell how much room there is on the server's disk, and in the quota of whoever asks."""
-        return await self._ask(Df(), Disk)
-
-    async def stat(self, remote: str) -> Status:
-        """Tell what a name is. An empty name is the folder that names are relative to."""
-        return await self._ask(Stat(filename=self.remote_folder(remote)), Status)
-
-    async def md5(self, remote: str) -> str:
-        """Give the MD5 of a file, in hex."""
-        return (await self._ask(Md5(filename=self.remote_name(remote)), Checksum)).digest
-
-    async def sum(self, remote: str, algorithm: Algorithm = Algorithm.SHA256) -> str:
-        """Give a digest over the content of a file, in hex."""
-        return (await self._ask(Sum(filename=self.remote_name(remote), algo=algorithm), Checksum)).digest
-
-    async def ping(self) -> float:
-        """Give the round trip time in seconds."""
-        loop = asyncio.get_running_loop()
-
-        async def ping(connection: Connection) -> float:
-            await connection.greet()
-            started = loop.time()
-            await connection.ask(Ping(), Pong)
-            return loop.time() - started
-
-        return await self._pool.ask(ping)
-
-    async def hello(self) -> Greeting:
-        """Give what the server says of itself."""
-        return await self._pool.ask(Connection.greet)
-
-    def remote_name(self, name: str) -> str:
-        """Give the full name of a remote file: relative to the address's folder, tidied up.
-
-        Raises:
-            RemoteNameError: no server has such a name.
-        """
-        full = self.remote_folder(name)
-        try:
-            return str(RemotePath.parse(full))
-        except BadPathError as exc:
-            raise RemoteNameError(exc.message) from exc
-
-    def remote_folder(self, name: str) -> str:
-        """Give the full name of a remote folder; "" is the root.
-
-        Raises:
-            RemoteNameError: no server has such a name.
-        """
-        if IS_ADDRESS.match(name):
-            raise RemoteNameError("an address of a server is no name on it; connect to it, and ask for what it has")
-        parts = [part for part in f"{self.address.folder}/{name}".split("/") if part not in {"", "."}]
-        try:
-            return str(RemotePath.parse_folder("/".join(parts)))
-        except BadPathError as exc:
-            raise RemoteNameError(exc.message) from exc
-
     @contextlib.contextmanager
     def _remembering(self) -> "Iterator[Memory]":
         memory = self._memory
@@ -527,9 +401,6 @@ class Client:
 
     async def _open(self) -> Connection:
         return await Connection.open(self.address, self._patience, self._trust, self._credentials)
-
-    async def _ask(self, request: Request, kind: type[R]) -> R:
-        return await self._pool.ask(lambda connection: connection.ask(request, kind))
 
 
 def connect(  # noqa: PLR0913 (all but the first have defaults, and are given by name)
