@@ -15,8 +15,7 @@ from ftpc.pool import Pool
 from ftpc.progress import SMALL_FILES, Contents, Item, NoProgress, Parts, Phase, Progress, shown
 from ftpc.questions import Questions
 from ftpc.results import GetResult, Objection, PutResult, TreeFile, TreeResult
-from ftpd.wire.replies import Begun, Done
-from ftpd.wire.requests import Abort, Begin, Get
+from ftpd.wire.requests import Get
 from ftpd.wire.terms import IfExists
 
 if TYPE_CHECKING:
@@ -106,11 +105,10 @@ class Client(Questions):
             RefusedError: it has none such (`unknown_upload`), or this is nobody who may drop it.
             FtpcError: the server can not be told.
         """
-        # Whatever has the name by now is no reason to refuse: nothing is going to be stored.
-        request = Begin(filename=self.remote_name(remote), filesize=size, upload=upload, if_exists=IfExists.RENAME)
-        async with self._pool.connection() as connection:  # uploads belong to the connection that has taken them up
-            await connection.ask(request, Begun)
-            await connection.ask(Abort(upload=upload), Done)
+        from ftpc.transfer.upload import drop
+
+        async with self._pool.connection() as connection:
+            await drop(connection, self.remote_name(remote), size, upload)
 
     async def check(
         self, files: Iterable[tuple[str, str]], *, if_exists: IfExists = IfExists.OVERWRITE

@@ -23,6 +23,8 @@ class UploadJob:
         self.leaves: dict[int, bytes] = {}
         self.has_changed = False
         """Whether the local file is not the one any more that the digests are of."""
+        self.outdated: tuple[str, int] | None = None
+        """The server's name for an upload of what the file was before, and its bytes in all: nobody goes on with it."""
         self.is_known = False
         """Whether it was begun by an earlier process."""
         self.is_needed = False
@@ -73,8 +75,10 @@ class StoredUploadJob(UploadJob):
 
     def _take(self, head: Mapping[str, Value], leaves: dict[int, bytes]) -> None:
         upload, chunk_size = head.get("upload"), head.get("chunk_size")
-        if head.get("size") != self.source.size:
+        if (size := head.get("size")) != self.source.size:
             self.has_changed = True
+            if isinstance(upload, str) and isinstance(size, int):
+                self.outdated = upload, size
         elif isinstance(upload, str) and isinstance(chunk_size, int):
             self.upload, self.chunk_size, self.leaves = upload, chunk_size, leaves
             self.has_changed = any(head.get(key) != value for key, value in self.source._asdict().items())

@@ -37,6 +37,7 @@ from tests.peer import ServerProcess, frame
         (["get", "../x"], 2, ".."),
         (["put", "here", "--as", "x\x1b[2Jy"], 2, "control"),
         (["get", "no", "dir"], 1, "2 failed"),
+        (["put", "here", "--as", "y/"], 2, "--as y/: that is no name of a file; --to"),
         (["get", "."], 2, ". is no remote file; -o . says where"),
         (["get", "a", "./"], 2, "./ is no remote file; -o ./ says where"),
         (["get", "dir/*"], 3, "there are no patterns on the server; get -r FOLDER fetches a folder"),

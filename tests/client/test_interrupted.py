@@ -150,6 +150,22 @@ async def test_several_files(
                     assert path.read_bytes() == (server_process.root / path.relative_to(user.folder)).read_bytes()
 
 
+async def test_errors_that_are_known(server_process: ServerProcess, way: Proxy, folder: Path) -> None:
+    """Ctrl-C loses no error of a folder that was found before."""
+    user = Ftpc(way.address, folder, server_process.root)
+    user.write("tree/bad\n")
+    user.write("tree/good")
+    user.write("tree/big", content(SIZE))
+    process = await put_until_held(user, way, "-j", "1", "-r", "tree")
+    await soon((server_process.root / "tree/good").exists, "what is small is stored")
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(PATIENCE_S):
+        _, said = await process.communicate()
+    assert said.decode().startswith(
+        "ftpc: tree/bad\\n: the name has a control character; rename it\nftpc: interrupted;"
+    )
+
+
 def test_a_server_that_stays_away(tmp_path: Path, folder: Path) -> None:
     """Where there are no bars each try is one line, which says which it is; and none that it goes on before it does."""
     root = tmp_path / "root"

@@ -121,6 +121,20 @@ def test_where_to_log_in(user: Ftpc, guarded: Guarded, *, is_typed: bool) -> Non
     assert (6, f"ftpc: {said}\n") == (found.status, found.err)
 
 
+def test_log_in_in_the_clear(user: Ftpc, guarded: Guarded) -> None:
+    """Who logs in without saying that it is encrypted is told to, with the address he has named."""
+    for url in (guarded.place, f"ftpd://{guarded.place}"):
+        found = user.run("login", url, stdin=b"no token")
+        assert (6, f"ftpc: use TLS: ftpc login ftpds://{guarded.place}\n") == (found.status, found.err)
+
+
+def test_logged_in_and_in_the_clear(user: Ftpc, guarded: Guarded) -> None:
+    """Who has logged in, and names the server without saying that it is encrypted, is told how to name it."""
+    assert 0 == user.run("login", guarded.url, stdin=guarded.token.encode()).status
+    found = user.run("ls", "--server", guarded.place)
+    assert (6, f"ftpc: use TLS: --server ftpds://{guarded.place}\n") == (found.status, found.err)
+
+
 def test_configuration_that_can_not_be_read(user: Ftpc) -> None:
     """Where nobody knows which server was logged in to, none is asked."""
     (user.folder / ".config").mkdir(exist_ok=True)

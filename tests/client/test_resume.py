@@ -161,7 +161,7 @@ async def test_a_file_that_changed_and_pretends_not_to(service: Service, proxy: 
 
 
 async def test_a_file_that_grew_meanwhile(service: Service, proxy: Proxy, folder: Path) -> None:
-    """A file of another size is begun afresh, and the result says so."""
+    """A file of another size is begun afresh, and the result says so; what the server had is dropped."""
     (folder / "a").write_bytes(content(SIZE))
     await _break_off(proxy, folder)
     with (folder / "a").open("ab") as file:
@@ -170,6 +170,7 @@ async def test_a_file_that_grew_meanwhile(service: Service, proxy: Proxy, folder
         result = await client.put(folder / "a")
     assert (folder / "a").read_bytes() == (service.root / "a").read_bytes()
     assert (0, True) == (result.resumed, result.restarted)
+    assert [] == service.partials()
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "garbage"])

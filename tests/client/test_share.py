@@ -131,7 +131,7 @@ def test_list_and_revoke(alice: Ftpc, bob: Ftpc, server: ServerProcess) -> None:
     revoked = alice.run("share", "revoke", row["share"])
     assert (0, f"{row['share']}: it can not be used any more\n") == (revoked.status, revoked.err)
     over = bob.run("get", "--share", stdin=code)
-    said = "ftpc: this share is over (used up, expired or revoked): ask for a new code\n"
+    said = "ftpc: this share is over (used up, expired, revoked or mistyped): ask for a new code\n"
     assert (6, said) == (over.status, over.err)
     assert 3 == alice.run("share", "revoke", row["share"]).status
     assert secret_of(code) not in server.log

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ftpc.cli.exits import Exit
-from ftpc.cli.jobs import Outcome, Tasks, pick_display, run_job
+from ftpc.cli.jobs import Outcome, Tasks, none_lost, pick_display, run_job
 from ftpc.cli.options import (
     add_jobs,
     add_patience,
@@ -238,7 +238,8 @@ async def _get_tree(
         elif file.error is None and terminal.verbose:
             terminal.say(f"{client.address}/{file.remote} -> {file.local}, {file.size} bytes")
 
-    done = await client.get_tree(remote, target, preserve=args.preserve, progress=progress, report=report)
+    with none_lost(errors, terminal):
+        done = await client.get_tree(remote, target, preserve=args.preserve, progress=progress, report=report)
     if done.resumed and not terminal.json:
         terminal.say(f"{remote}: {size_text(done.resumed)} of it were here already")
     return Outcome.of_many(done, errors)

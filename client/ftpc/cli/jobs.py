@@ -1,9 +1,10 @@
 """A job: several files at the same time, one display, one summary."""
 
 import asyncio
+import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Generic, NamedTuple, Self, TypeVar
 
 from ftpc.cli.exits import Exit, exit_of_all
@@ -139,6 +140,16 @@ async def run_job(
         _tell_of_folder(outcome, terminal)
     _sum_up(outcomes, errors, time.monotonic() - started, terminal)
     return exit_of_all(errors)
+
+
+@contextlib.contextmanager
+def none_lost(errors: Sequence[tuple[str | None, FtpcError]], terminal: Terminal) -> Iterator[None]:
+    """Tell the errors in a folder also if it is broken off."""
+    try:
+        yield
+    except BaseException:
+        _tell_of_folder(Outcome(0, errors=errors), terminal)
+        raise
 
 
 def _tell_of_folder(outcome: Outcome, terminal: Terminal) -> None:

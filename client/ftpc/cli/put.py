@@ -7,7 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from ftpc.cli.exits import Exit
-from ftpc.cli.jobs import Outcome, pick_display, refuse_job, run_job
+from ftpc.cli.jobs import Outcome, none_lost, pick_display, refuse_job, run_job
 from ftpc.cli.options import (
     add_jobs,
     add_patience,
@@ -70,12 +70,7 @@ def make_parser(verb: str) -> Parser:
 async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     """Upload."""
     files: list[str] = args.files
-    if args.name is not None and len(files) > 1:
-        make_parser("put").error("--as names one file; use --to DIR for several")
-    if "-" in files and args.name is None:
-        make_parser("put").error("standard input has no name; give it one with --as NAME")
-    if "" in files:
-        make_parser("put").error("a name is empty")
+    _refuse_names(files, args.name)
     names = [_own_name(file) for file in files]
     refuse_twins("put", names, files)
     if "-" in files and sys.stdin is not None and sys.stdin.isatty():
@@ -85,6 +80,8 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
     looked = {file: _look_at(file) for file in files if file != "-"}
     found = {file: one for file, one in looked.items() if isinstance(one, os.stat_result)}
     folders = {file for file, one in found.items() if stat.S_ISDIR(one.st_mode)}
+    if args.name is not None and args.name.endswith("/") and files[0] not in folders:
+        make_parser("put").error(f"--as {args.name}: that is no name of a file; --to says which folder it goes into")
     if len(files) > 1:
         objections = [Objection(file, one) for file, one in looked.items() if isinstance(one, FtpcError)]
         if not args.recursive:
@@ -108,6 +105,16 @@ async def run(args: Namespace, client: Client, terminal: Terminal) -> Exit:
         return await kind(file, remotes[file], args, client, terminal, progress)
 
     return await run_job(jobs, put, args.jobs, terminal, display)
+
+
+def _refuse_names(files: list[str], name: str | None) -> None:
+    """Make sure that files, and the name that one is to get, go together."""
+    if name is not None and len(files) > 1:
+        make_parser("put").error("--as names one file; use --to DIR for several")
+    if "-" in files and name is None:
+        make_parser("put").error("standard input has no name; give it one with --as NAME")
+    if "" in files:
+        make_parser("put").error("a name is empty")
 
 
 async def _put_file(
@@ -165,15 +172,16 @@ async def _put_tree(
         if file.error is not None:
             errors.append((file.local if file.local != folder else None, file.error))
 
-    done = await client.put_tree(
-        folder,
-        remote,
-        if_exists=args.if_exists,
-        preserve=args.preserve,
-        check=True,
-        progress=progress,
-        report=report,
-    )
+    with none_lost(errors, terminal):
+        done = await client.put_tree(
+            folder,
+            remote,
+            if_exists=args.if_exists,
+            preserve=args.preserve,
+            check=True,
+            progress=progress,
+            report=report,
+        )
     if done.folders_left_out:
         what = count_text(done.folders_left_out, "folder")
         terminal.say(f"{folder}: {what} without files left out: this server is too old to make any")

@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol, TextIO, cast
 
-from ftpc.address import DEFAULT_SERVER
+from ftpc.address import DEFAULT_SERVER, parse_address
 from ftpc.cli.exits import Exit, exit_of
 from ftpc.cli.options import refuse_addresses
 from ftpc.cli.state import config_folder, default_server, trust_and_credentials
@@ -125,15 +125,28 @@ def _client_for(
 
 def _explained(error: FtpcError, client: Client, args: Namespace, *, is_known: bool) -> str:
     """Say what to do about a log-in that does not hold, or is missing."""
-    if error.code == ErrorCode.TLS_REQUIRED and not args.server.startswith("ftpd://"):
-        return f"log in first: ftpc login ftpds://{client.address.place}"
+    if error.code == ErrorCode.TLS_REQUIRED:
+        return _what_is_private(error, client, args)
     if error.code != ErrorCode.UNAUTHORIZED or args.cert or not getattr(args, "meets", True):
         return error.message
     if getattr(args, "share", False):
-        return "this share is over (used up, expired or revoked): ask for a new code"
+        return "this share is over (used up, expired, revoked or mistyped): ask for a new code"
     if not is_known:
         return _what_is_missing(client)
     return f"{error.message}; log in again: ftpc login {client.address}"
+
+
+def _what_is_private(error: FtpcError, client: Client, args: Namespace) -> str:
+    """Say what to do where a server does not speak in the clear."""
+    from ftpc.credentials import CredentialStore
+
+    if hasattr(args, "url"):  # of `login`, which does not use the default server
+        return f"use TLS: ftpc login ftpds://{parse_address(args.url).place}"
+    private = f"ftpds://{client.address.place}"
+    with contextlib.suppress(LocalFileError):
+        if CredentialStore(config_folder()).get(private) is not None:
+            return f"use TLS: --server {private}"
+    return error.message if args.server.startswith("ftpd://") else f"log in first: ftpc login {private}"
 
 
 def _what_is_missing(client: Client) -> str:

@@ -37,7 +37,9 @@ def make_parser(verb: str) -> Parser:
     parser.add_argument("id", nargs="?", metavar="ID", help="the share that is to be revoked")
     parser.add_argument("--upload", action="store_true", help="to bring new files, not to have any")
     parser.add_argument("--expires", type=_time, default="7d", metavar="TIME", help="how long (default: %(default)s)")
-    parser.add_argument("--count", type=_count, metavar="N", help="for how many commands it is good (default: any)")
+    parser.add_argument(
+        "--count", type=_count, metavar="N", help="for how many commands it is good, refused ones too (default: any)"
+    )
     parser.add_argument("--label", type=_label, default="", metavar="TEXT", help="what it is for")
     return parser
 

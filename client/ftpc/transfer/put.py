@@ -4,6 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
+from ftpc.errors import RefusedError
 from ftpc.files import LocalSource, PipeSource
 from ftpc.jobs import Memory
 from ftpc.pool import Pool
@@ -11,7 +12,7 @@ from ftpc.progress import Item, Phase, Progress, shown
 from ftpc.results import PutResult
 from ftpc.transfer.plan import Plan, streams_of
 from ftpc.transfer.retry import persist
-from ftpc.transfer.upload import find_same, upload_file
+from ftpc.transfer.upload import drop, find_same, upload_file
 from ftpc.transfer.upload_stream import upload_stream
 from ftpc.upload_job import StoredUploadJob, UploadJob
 from ftpd.wire.limits import SMALL_PUT
@@ -51,6 +52,11 @@ async def _persist(pool: Pool, file: LocalSource, plan: Plan, memory: Memory, vi
                 return same
         # Perhaps over another one: to read what is here may have taken longer than the server waits for a request.
         async with pool.lend() as connection:
+            if job.outdated is not None:
+                upload, size = job.outdated
+                with contextlib.suppress(RefusedError):  # perhaps it has dropped that itself
+                    await drop(connection, plan.remote, size, upload)
+                job.outdated = None
             return await upload_file(connection, file, plan, job, item, progress)
 
     done = False

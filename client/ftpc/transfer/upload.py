@@ -49,6 +49,17 @@ async def find_same(
     return await _compare(connection, source, plan, job, item, progress)
 
 
+async def drop(connection: Connection, remote: str, size: int, upload: str) -> None:
+    """Have the server drop what it has of an upload. It belongs to the connection that has taken it up.
+
+    Raises:
+        FtpcError: it has none such, or can not be told.
+    """
+    # Whatever has the name by now is no reason to refuse: nothing is going to be stored.
+    await connection.ask(Begin(filename=remote, filesize=size, upload=upload, if_exists=IfExists.RENAME), Begun)
+    await connection.ask(Abort(upload=upload), Done)
+
+
 async def upload_file(
     connection: Connection, source: LocalSource, plan: Plan, job: UploadJob, item: Item, progress: Progress
 ) -> Stored:
