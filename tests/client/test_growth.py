@@ -12,11 +12,9 @@ import pytest
 
 import ftpc
 from ftpc.connection import Connection
-from ftpc.pool import Pool
 from ftpc.progress import Item, Phase
 from ftpc.transfer import growth
 from ftpc.transfer.growth import Measured, measure, opportunity
-from ftpc.transfer.plan import Streams
 from ftpd.wire.limits import CHUNKS_IN_FLIGHT
 from tests.client.proxy import Line, Proxy
 from tests.client.support import MIB, Service, connected, content, soon
@@ -191,23 +189,16 @@ async def test_one_that_is_not_let_in(service: Service, proxy: Proxy, folder: Pa
     assert DATA == (service.root / "a").read_bytes()
 
 
-async def _nobody() -> Connection:
-    raise AssertionError("no connection is needed")
-
-
-async def test_nobody_waits_for_a_connection_that_others_have(gauge: Gauge) -> None:
+async def test_nobody_waits_for_a_connection_that_others_have(service: Service, gauge: Gauge) -> None:
     """As long as no more connection would be lent, the one that there is goes on alone, and it is measured again."""
-    room, pool = asyncio.Event(), Pool(_nobody, 1, 8, 0)
-    gauge.script += 2 * [(partial(asyncio.sleep, 0), LIMITED)]
-    item = Item("a", SIZE, Phase.SENDING)
-    async with asyncio.TaskGroup() as group:
-        waiting = group.create_task(opportunity(item, Streams(pool.lend_beside, 8, room.is_set, lambda: 1)))
-        await soon(lambda: gauge.said == 2, "it is measured")
-        gauge.script.append((room.wait, LIMITED))
-        assert not waiting.done()
-        waiting.cancel()
-        waiting = group.create_task(opportunity(item, Streams(pool.lend_beside, 8, room.is_set, lambda: 1)))
-        room.set()
+    item, is_free = Item("a", SIZE, Phase.SENDING), asyncio.Event()
+    gauge.script = [*2 * [(partial(asyncio.sleep, 0), LIMITED)], (is_free.wait, LIMITED)]
+    async with ftpc.connect(service.address, streams=2) as client, asyncio.TaskGroup() as group:
+        async with client._pool.lend_beside():
+            waiting = group.create_task(opportunity(item, client._pool))
+            await soon(lambda: gauge.said == 2, "it is measured")
+            assert not waiting.done()
+        is_free.set()
     assert LIMITED == waiting.result()
 
 

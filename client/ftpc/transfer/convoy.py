@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from ftpc.connection import Connection
 from ftpc.errors import FtpcError, RefusedError
+from ftpc.pool import Pool
 from ftpc.progress import Item
 from ftpc.transfer.growth import grow
-from ftpc.transfer.plan import Streams
 from ftpc.transfer.retry import is_temporary
 from ftpc.transfer.tasks import errors_of_a_group
 from ftpd.wire.requests import Get
@@ -43,7 +43,7 @@ class Convoy:
         self._waiting = set[asyncio.Task[None]]()
         """What need not be waited for when the first connection has nothing left to ask for."""
 
-    async def run(self, connection: Connection, streams: Streams, item: Item) -> None:
+    async def run(self, connection: Connection, pool: Pool, item: Item) -> None:
         """Fetch all over this connection and some more: all at once on a long path, else as many as are seen to pay.
 
         Cancelling is safe: what `take` has not taken is not there.
@@ -56,24 +56,24 @@ class Convoy:
 
                 def start(enough: asyncio.Event | None) -> None:
                     self._expected += 1
-                    self._waiting.add(group.create_task(self._bring_beside(streams, enough)))
+                    self._waiting.add(group.create_task(self._bring_beside(pool, enough)))
 
                 if connection.channel.is_far:
-                    for _ in range(1, min(streams.most, len(self._left))):
+                    for _ in range(1, min(pool.streams, len(self._left))):
                         start(None)
                 else:
-                    self._waiting.add(group.create_task(grow(item, streams, start)))
+                    self._waiting.add(group.create_task(grow(item, pool, start)))
                 await self._bring(connection)
                 for task in self._waiting:  # for a connection that others may have for long
                     task.cancel()
             await self._bring(connection)  # what others have given back since
 
-    async def _bring_beside(self, streams: Streams, enough: asyncio.Event | None) -> None:
+    async def _bring_beside(self, pool: Pool, enough: asyncio.Event | None) -> None:
         """Fetch over another connection, as long as there is something, or until it is enough: then it is a trial."""
         task, has_begun = asyncio.current_task(), False
         assert task is not None
         try:
-            async with streams.lend() as connection:
+            async with pool.lend_beside() as connection:
                 self._waiting.discard(task)
                 self._expected -= 1
                 has_begun = True

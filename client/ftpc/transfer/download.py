@@ -8,11 +8,11 @@ from typing import NamedTuple, Protocol
 from ftpc.connection import Connection
 from ftpc.download_job import DownloadJob
 from ftpc.errors import DamagedError, FtpcError, GarbledError, IntegrityError, RefusedError
+from ftpc.pool import Pool
 from ftpc.progress import Item, Progress
 from ftpc.transfer.compare import read_tree
 from ftpc.transfer.convoy import Convoy
 from ftpc.transfer.growth import opportunity
-from ftpc.transfer.plan import Streams
 from ftpc.transfer.tasks import errors_of_a_group
 from ftpd.payload.direct import Stretch
 from ftpd.payload.files import FileSink
@@ -79,14 +79,14 @@ class _GivenUpError(Exception):
 class Download:
     """A whole file on its way into a local file. After a break it goes on with what is missing."""
 
-    def __init__(self, name: str, sink: Sink, job: DownloadJob, shown: Shown, streams: Streams | None = None) -> None:
-        """With `streams` it may come over several connections."""
+    def __init__(self, name: str, sink: Sink, job: DownloadJob, shown: Shown, pool: Pool | None = None) -> None:
+        """With a `pool` it may come over several connections."""
         self._name = name
         self._pays = asyncio.Event()
         """Set when more than one may pay, and another one is there that knows the same file."""
         self._is_given_up = False
         """Whether the stream was given up for that, and it has not gone on since."""
-        self._streams = streams
+        self._pool = pool
         self._sink = sink
         self._job = job
         self._shown = shown
@@ -109,7 +109,7 @@ class Download:
 
     async def _run(self, connection: Connection) -> Content:
         job = self._job
-        in_parts = self._streams is not None and (connection.channel.is_far or self._pays.is_set())
+        in_parts = self._pool is not None and (connection.channel.is_far or self._pays.is_set())
         content = await self._go_on(connection, in_parts=in_parts) if job.leaves or in_parts else None
         if content is None:
             content = await self._fetch(connection, None)
@@ -153,7 +153,7 @@ class Download:
         job = self._job
         # If all is here, what is left is to hear that it is right.
         missing = job.missing() or range(job.count - 1, job.count)
-        if not in_parts or self._streams is None or job.root is None:
+        if not in_parts or self._pool is None or job.root is None:
             return await self._fetch(connection, missing)
         contents: list[Content] = []
 
@@ -163,38 +163,38 @@ class Download:
 
         all_missing = [index for index in range(missing.start, job.count) if index not in job.leaves] or missing
         convoy = Convoy(all_missing, lambda index: self._get(range(index, index + 1)), take)
-        await convoy.run(connection, self._streams, self._shown.item)
+        await convoy.run(connection, self._pool, self._shown.item)
         return contents[0]
 
     async def _fetch(self, connection: Connection, chunks: range | None) -> Content:
         """Fetch chunks, or the whole file if nothing is known of it yet."""
         request = Get(filename=self._name) if chunks is None else self._get(chunks)
         await connection.send(request)
-        if self._streams is None or self._streams.most == 1 or self._pays.is_set() or connection.channel.is_far:
+        if self._pool is None or self._pool.streams == 1 or self._pays.is_set() or connection.channel.is_far:
             return await self._take(connection, chunks, request)
         with errors_of_a_group():
             async with asyncio.TaskGroup() as group:
-                watching = group.create_task(self._watch(self._streams))
+                watching = group.create_task(self._watch(self._pool))
                 content = await self._take(connection, chunks, request, self._pays.is_set)
                 watching.cancel()
         return content
 
-    async def _watch(self, streams: Streams) -> None:
+    async def _watch(self, pool: Pool) -> None:
         """Wait until more than one connection may pay, and make sure that there is another one before this is given up.
 
         Without a root no part of the file could be proven.
         """
-        await opportunity(self._shown.item, streams)
+        await opportunity(self._shown.item, pool)
         if self._job.root is None:
             return
         with suppress(FtpcError):
-            async with streams.lend() as other, other.patience():
+            async with pool.lend_beside() as other, other.patience():
                 status = await other.ask(Stat(filename=self._name), Status)
             if status.root == self._job.root:
                 self._pays.set()
 
     async def _take(
-        self, connection: Connection, chunks: range | None, request: Get, is_over: Callable[[], bool] = bool
+        self, connection: Connection, chunks: range | None, request: Get, is_over: Callable[[], bool] = lambda: False
     ) -> Content:
         """Take what was asked for.
 

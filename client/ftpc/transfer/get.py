@@ -14,7 +14,6 @@ from ftpc.results import GetResult
 from ftpc.transfer.compare import ask_for_tree, compare
 from ftpc.transfer.download import Download, Shown, download
 from ftpc.transfer.here import make_durable
-from ftpc.transfer.plan import streams_of
 from ftpc.transfer.retry import persist
 from ftpd.wire.limits import SMALL_FILE
 from ftpd.wire.replies import Content, Status
@@ -66,7 +65,7 @@ async def _persist(pool: Pool, partial: Partial, memory: Memory, view: Shown, *,
     options = {"preserve": preserve, "share": memory.is_share}
     job = await open_job(memory.folder, task, partial, pool.workers, options)
     item.restarted = item.lost = job.was_lost
-    run = Download(name, partial, job, view, streams_of(pool)).run
+    run = Download(name, partial, job, view, pool).run
 
     is_other = bool(job.leaves)
 

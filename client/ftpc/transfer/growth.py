@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from ftpc.pool import Pool
 from ftpc.progress import Item
-from ftpc.transfer.plan import Streams
 from ftpd.wire.limits import MIB
 
 LOOK_S = 2.0
@@ -57,16 +57,16 @@ class Measured(NamedTuple):
     """Processors that it could have used as well, for nobody did."""
 
 
-async def opportunity(item: Item, streams: Streams) -> Measured:
+async def opportunity(item: Item, pool: Pool) -> Measured:
     """Wait until one more connection may pay. Gives what was measured until then."""
-    while (measured := await measure(item)) is None or not _may_gain(measured, item, streams):
+    while (measured := await measure(item)) is None or not _may_gain(measured, item, pool):
         pass
     return measured
 
 
-async def grow(item: Item, streams: Streams, start: Starter) -> None:
+async def grow(item: Item, pool: Pool, start: Starter) -> None:
     """Start one more connection after the other, until one does not pay: that one is let go."""
-    before = await opportunity(item, streams)
+    before = await opportunity(item, pool)
     while True:
         enough = asyncio.Event()
         start(enough)
@@ -77,7 +77,7 @@ async def grow(item: Item, streams: Streams, start: Starter) -> None:
         if after.rate < GAIN * before.rate:
             enough.set()
             return
-        before = after if _may_gain(after, item, streams) else await opportunity(item, streams)
+        before = after if _may_gain(after, item, pool) else await opportunity(item, pool)
 
 
 async def measure(item: Item) -> Measured | None:
@@ -92,10 +92,10 @@ async def measure(item: Item) -> Measured | None:
     return Measured((item.moved - moved) / took, busy, min((_idle_s() - idle) / took, _processors() - busy))
 
 
-def _may_gain(measured: Measured, item: Item, streams: Streams) -> bool:
+def _may_gain(measured: Measured, item: Item, pool: Pool) -> bool:
     """Tell whether one more connection may help with what is left."""
-    is_limited = measured.busy >= BUSY * streams.in_use() and measured.idle >= IDLE
-    return is_limited and _left(item) > WORTH_S * measured.rate > 0 and streams.may_lend()
+    is_limited = measured.busy >= BUSY * pool.in_use() and measured.idle >= IDLE
+    return is_limited and _left(item) > WORTH_S * measured.rate > 0 and pool.may_lend_beside()
 
 
 def _left(item: Item) -> int:

@@ -10,7 +10,7 @@ from ftpc.jobs import Memory
 from ftpc.pool import Pool
 from ftpc.progress import Item, Phase, Progress, shown
 from ftpc.results import PutResult
-from ftpc.transfer.plan import Plan, streams_of
+from ftpc.transfer.plan import Plan
 from ftpc.transfer.retry import persist
 from ftpc.transfer.upload import drop, find_same, upload_file
 from ftpc.transfer.upload_stream import upload_stream
@@ -33,7 +33,7 @@ async def put_file(pool: Pool, path: Path, plan: Plan, memory: Memory, progress:
     """Upload a file, going on after every break, also after that of another process if it is remembered."""
     async with pool.room():
         with contextlib.closing(LocalSource(path, pool.workers)) as file:
-            plan = plan._replace(streams=streams_of(pool))
+            plan = plan._replace(pool=pool)
             item = Item(plan.remote, file.size, Phase.SENDING)
             async with shown(item, progress):
                 return await _persist(pool, file, plan, memory, (item, progress))

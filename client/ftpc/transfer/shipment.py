@@ -17,10 +17,10 @@ from functools import partial
 from ftpc.connection import Connection
 from ftpc.errors import ChangedError, FtpcError, RefusedError
 from ftpc.files import LocalSource
+from ftpc.pool import Pool
 from ftpc.progress import Phase
 from ftpc.transfer.flight import Cargo, Flight, confirming
 from ftpc.transfer.growth import Starter, grow
-from ftpc.transfer.plan import Streams
 from ftpc.transfer.retry import is_temporary
 from ftpc.transfer.tasks import errors_of_a_group
 from ftpc.upload_job import UploadJob
@@ -70,29 +70,29 @@ class Shipment:
         self._cargo.load(indexes, count)
 
     @asynccontextmanager
-    async def more_connections(self, connection: Connection, streams: Streams | None) -> AsyncIterator[None]:
+    async def more_connections(self, connection: Connection, pool: Pool | None) -> AsyncIterator[None]:
         """Open more connections than this one during the block: at once on a long path, else if it is seen to pay."""
         self.is_far = connection.channel.is_far
         guests: list[asyncio.Task[None]] = []
 
         def start(enough: asyncio.Event | None) -> None:
-            assert streams is not None
-            guests.append(group.create_task(self._join(streams, enough)))
+            assert pool is not None
+            guests.append(group.create_task(self._join(pool, enough)))
 
         with errors_of_a_group():
             async with asyncio.TaskGroup() as group:
-                if streams is not None and self.is_far:
-                    for _ in range(1, min(streams.most, chunk_count(self._source.size, MIN_CHUNK))):
+                if pool is not None and self.is_far:
+                    for _ in range(1, min(pool.streams, chunk_count(self._source.size, MIN_CHUNK))):
                         start(None)
-                elif streams is not None and streams.most > 1:
-                    guests.append(group.create_task(self._grow(streams, start)))
+                elif pool is not None and pool.streams > 1:
+                    guests.append(group.create_task(self._grow(pool, start)))
                 yield
                 for guest in guests:
                     guest.cancel()
 
-    async def _grow(self, streams: Streams, start: Starter) -> None:
+    async def _grow(self, pool: Pool, start: Starter) -> None:
         await self._lease  # nobody can join without it
-        await grow(self._cargo.item, streams, start)
+        await grow(self._cargo.item, pool, start)
 
     async def send(self, connection: Connection) -> None:
         """Send all chunks over one connection, and wait until they are confirmed."""
@@ -135,7 +135,7 @@ class Shipment:
             self._source.check_unchanged()
         return None
 
-    async def _join(self, streams: Streams, enough: asyncio.Event | None) -> None:
+    async def _join(self, pool: Pool, enough: asyncio.Event | None) -> None:
         """Bring chunks over another connection, until all are there or it is lost; or it is enough: then it is a trial.
 
         Raises:
@@ -143,7 +143,7 @@ class Shipment:
         """
         is_trial = enough is not None
         try:
-            async with streams.lend() as connection:
+            async with pool.lend_beside() as connection:
                 if is_trial:
                     await connection.greet()
                     is_trial = False

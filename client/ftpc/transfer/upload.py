@@ -137,7 +137,7 @@ async def _chunked(
     connection: Connection, source: LocalSource, plan: Plan, job: UploadJob, item: Item, progress: Progress
 ) -> Stored:
     shipment = Shipment(source, job, Cargo(item, progress))
-    async with shipment.more_connections(connection, plan.streams):
+    async with shipment.more_connections(connection, plan.pool):
         begun = await _open(connection, source, plan, job, (item, progress))
         if isinstance(begun, Stored):
             return begun
