@@ -111,11 +111,16 @@ async def test_who_could_not_be_compared_was_not_wrong(
             writer.close()
         go_on.set()
         monkeypatch.setattr(session, "LOGIN_S", PATIENCE_S)
-        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
-        writer.write(auth)
-        reply = await read(reader)
-        assert reply.get("user") == "team", reply
-        writer.close()
+        await come(service, auth)
+
+
+async def come(service: Service, auth: bytes) -> None:
+    """Log in over a connection of one's own, which has to be let in."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    writer.write(auth)
+    reply = await read(reader)
+    assert reply.get("user") == "team", reply
+    writer.close()
 
 
 async def test_who_waits_for_others_was_not_wrong(
@@ -147,11 +152,7 @@ async def test_who_waits_for_others_was_not_wrong(
         assert "nobody logged in" in str(await last_of(compared))
         first.close()
         monkeypatch.setattr(session, "LOGIN_S", PATIENCE_S)
-        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
-        writer.write(auth)
-        reply = await read(reader)
-        assert reply.get("user") == "team", reply
-        writer.close()
+        await come(service, auth)
 
 
 async def test_who_is_cut_before_the_answer_was_wrong(service: Service, tmp_path: Path) -> None:
